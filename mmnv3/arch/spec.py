@@ -1,0 +1,256 @@
+"""The specification of a network: frozen dataclasses, and the shape each block gets.
+
+A :class:`NetSpec` is the only description of a network in this package: the backbone
+builds it, the analysis counts it, the searches edit it. Channel counts in it are
+absolute, as the paper prints them; what follows from a block's neighbours (its input
+width, whether it has a residual, its dilation) is derived by :func:`plan_blocks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ACTIVATIONS = ('relu', 'relu6', 'hswish')
+GATES = ('hsigmoid', 'sigmoid')
+OUTPUT_STRIDES = (32, 16, 8)
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Rounds a channel count to a multiple of ``divisor`` as TensorFlow's slim does.
+
+    The result is at least ``divisor`` and never loses more than 10 % of ``value``.
+    Source: slim ``nets/mobilenet/mobilenet.py``.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def _check(ok: bool, message: str) -> None:
+    if not ok:
+        raise ValueError(message)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _check(
+        value in choices,
+        f'{name}={value!r} is unknown; possible: {", ".join(choices)}',
+    )
+
+
+def _check_positive(name: str, value: int) -> None:
+    _check(
+        isinstance(value, int) and not isinstance(value, bool) and value > 0,
+        f'{name}={value!r} must be a positive integer',
+    )
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """A convolution with its activation: the stem, the last 1×1, or the head's 1×1.
+
+    Args:
+        out: Output channels.
+        kernel: Kernel size.
+        stride: Stride.
+        act: Activation, one of :data:`ACTIVATIONS`.
+        scaled: Which width multipliers change ``out``: ``'always'``, ``'up'`` (only
+            those above 1, as MobileNetV2's last convolution) or ``'never'``.
+    """
+
+    out: int
+    kernel: int = 1
+    stride: int = 1
+    act: str = 'hswish'
+    scaled: str = 'always'
+
+    def __post_init__(self) -> None:
+        for name in ('out', 'kernel', 'stride'):
+            _check_positive(name, getattr(self, name))
+        _check_choice('act', self.act, ACTIVATIONS)
+        _check_choice('scaled', self.scaled, ('always', 'up', 'never'))
+
+
+@dataclass(frozen=True)
+class SqueezeExcite:
+    """The rule that gives a block's squeeze-and-excite its hidden width, and its gate.
+
+    Args:
+        of: The width it is a fraction of: the block's ``'expand'`` (MobileNetV3) or
+            its ``'input'`` (MnasNet).
+        ratio: That fraction.
+        divisor: The hidden width is a multiple of it; 1 truncates as MnasNet does.
+        gate: ``'hsigmoid'`` (MobileNetV3, Section 5.2) or ``'sigmoid'``.
+    """
+
+    of: str = 'expand'
+    ratio: float = 0.25
+    divisor: int = 8
+    gate: str = 'hsigmoid'
+
+    def __post_init__(self) -> None:
+        _check_choice('of', self.of, ('expand', 'input'))
+        _check_choice('gate', self.gate, GATES)
+        _check_positive('divisor', self.divisor)
+        _check(0 < self.ratio <= 1, f'ratio={self.ratio!r} must be in (0, 1]')
+
+    def hidden(self, in_channels: int, expand: int) -> int:
+        """Hidden channels of a block with these input and expansion widths."""
+        base = self.ratio * (expand if self.of == 'expand' else in_channels)
+        return (
+            max(1, int(base))
+            if self.divisor == 1
+            else make_divisible(base, self.divisor)
+        )
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One bottleneck: expand 1×1, depthwise k×k, squeeze-excite, project 1×1.
+
+    Args:
+        kernel: Kernel of the depthwise convolution (of the expansion where fused).
+        expand: Channels between expansion and projection. Where it equals the input
+            width there is no expansion convolution.
+        out: Output channels.
+        stride: 1 or 2, before any output-stride rewriting.
+        act: Activation after expansion and depthwise.
+        se: Squeeze-and-excite rule, or None.
+        residual: Whether the block adds its input where shapes allow it.
+        fused: A full k×k convolution expands and there is no depthwise (EdgeTPU).
+        project_act: Activation after the projection; None is the linear bottleneck.
+    """
+
+    kernel: int
+    expand: int
+    out: int
+    stride: int = 1
+    act: str = 'relu'
+    se: SqueezeExcite | None = None
+    residual: bool = True
+    fused: bool = False
+    project_act: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('kernel', 'expand', 'out'):
+            _check_positive(name, getattr(self, name))
+        _check(self.kernel % 2 == 1, f'kernel={self.kernel} must be odd')
+        _check(self.stride in (1, 2), f'stride={self.stride!r}; possible: 1, 2')
+        _check_choice('act', self.act, ACTIVATIONS)
+        if self.project_act is not None:
+            _check_choice('project_act', self.project_act, ACTIVATIONS)
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """A whole network.
+
+    Args:
+        name: What people call it.
+        stem: First convolution.
+        blocks: The bottlenecks, numbered from 1 as in the paper's tables.
+        last: The 1×1 convolution before pooling, or None (MobileNetV1).
+        head: The 1×1 convolution after pooling, with bias and without BN (the
+            efficient last stage, Section 5.1), or None.
+    """
+
+    name: str
+    stem: ConvSpec
+    blocks: tuple[BlockSpec, ...]
+    last: ConvSpec | None = None
+    head: ConvSpec | None = None
+
+    def __post_init__(self) -> None:
+        _check(len(self.blocks) > 0, f'network {self.name!r} has no blocks')
+        channels = self.stem.out
+        for index, block in enumerate(self.blocks, 1):
+            _check(
+                not (block.fused and block.stride > 1 and block.expand == channels),
+                f'block{index} of {self.name!r}: a fused block of stride 2 needs '
+                f'expand != {channels}, since its expansion carries the stride',
+            )
+            channels = block.out
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the last feature map."""
+        return self.last.out if self.last else self.blocks[-1].out
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """A block with what its neighbours and the output stride decide.
+
+    Args:
+        name: ``'block1'`` …
+        spec: The block's specification.
+        in_channels: Input channels.
+        stride: Stride after output-stride rewriting.
+        dilation: Dilation of the k×k convolution.
+        residual: Whether the input is added.
+        se_hidden: Hidden channels of squeeze-and-excite; 0 for none.
+        reduction: How many times smaller than the image the output is.
+        nominal_stride: The same as if nothing were rewritten.
+    """
+
+    name: str
+    spec: BlockSpec
+    in_channels: int
+    stride: int
+    dilation: int
+    residual: bool
+    se_hidden: int
+    reduction: int
+    nominal_stride: int
+
+    @property
+    def has_expand(self) -> bool:
+        """Whether the block has an expansion convolution."""
+        return self.spec.expand != self.in_channels
+
+    @property
+    def expand_reduction(self) -> int:
+        """Reduction of the expansion's output."""
+        return self.reduction if self.spec.fused else self.reduction // self.stride
+
+
+def plan_blocks(spec: NetSpec, output_stride: int = 32) -> Iterator[BlockPlan]:
+    """Derives what every block of a network looks like when it is built.
+
+    A block that would take the reduction beyond ``output_stride`` keeps its
+    resolution; blocks after it, not the block itself, are dilated in its stead. The
+    residual is decided on the rewritten stride, as slim does, so that MobileNetV3-
+    Small's halved block 9 gains one at output stride 16.
+
+    Args:
+        spec: The network.
+        output_stride: 32, 16 or 8.
+
+    Raises:
+        ValueError: For any other output stride.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(
+            f'output_stride={output_stride!r} is impossible; possible: '
+            f'{", ".join(map(str, OUTPUT_STRIDES))}'
+        )
+    channels, reduction, dilation = spec.stem.out, spec.stem.stride, 1
+    nominal = reduction
+    for index, block in enumerate(spec.blocks, 1):
+        nominal *= block.stride
+        stride = block.stride if reduction * block.stride <= output_stride else 1
+        reduction *= stride
+        se_hidden = block.se.hidden(channels, block.expand) if block.se else 0
+        yield BlockPlan(
+            name=f'block{index}',
+            spec=block,
+            in_channels=channels,
+            stride=stride,
+            dilation=dilation,
+            residual=block.residual and stride == 1 and channels == block.out,
+            se_hidden=se_hidden,
+            reduction=reduction,
+            nominal_stride=nominal,
+        )
+        channels = block.out
+        dilation *= block.stride // stride

@@ -1,0 +1,94 @@
+"""What detection and segmentation change at the end of a network.
+
+The two tasks change different layers (slim V3_*_DETECTION, DeepLab feature_extractor), so a tail
+is a table of edits by network. They come before the width multiplier, as in slim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mmnv3.arch.scale import set_outputs
+from mmnv3.arch.spec import NetSpec, plan_blocks
+
+_Edit = Callable[[NetSpec], NetSpec]
+
+
+def _halve_outputs(spec: NetSpec) -> NetSpec:
+    """Halves the outputs of the stride-32 blocks and of the last 1×1 convolution.
+
+    Expansions are ratios, so that of the first such block stays: it is C4.
+    """
+    outs = [
+        plan.spec.out // 2 if plan.nominal_stride == 32 else plan.spec.out
+        for plan in plan_blocks(spec)
+    ]
+    halved = set_outputs(spec, spec.stem.out, outs)
+    return replace(halved, last=replace(spec.last, out=spec.last.out // 2))
+
+
+def _halve_outputs_and_expansion(spec: NetSpec) -> NetSpec:
+    """Halves the expansion of the first stride-32 block as well (DeepLab)."""
+    halved = _halve_outputs(spec)
+    first = next(
+        index
+        for index, plan in enumerate(plan_blocks(spec))
+        if plan.nominal_stride == 32
+    )
+    blocks = list(halved.blocks)
+    blocks[first] = replace(blocks[first], expand=blocks[first].expand // 2)
+    return replace(halved, blocks=tuple(blocks))
+
+
+def _scale_last(spec: NetSpec) -> NetSpec:
+    """Lets the multiplier narrow the last 1×1 convolution, which classifiers keep."""
+    return replace(spec, last=replace(spec.last, scaled='always'))
+
+
+def _round_se(spec: NetSpec) -> NetSpec:
+    """Rounds SE widths to multiples of 8: Table 6 counts MnasNet so (4.88 M)."""
+    return replace(
+        spec,
+        blocks=tuple(
+            replace(block, se=block.se and replace(block.se, divisor=8))
+            for block in spec.blocks
+        ),
+    )
+
+
+_V3 = ('large', 'small', 'large_minimalistic', 'small_minimalistic')
+
+TAILS: dict[str, dict[str, _Edit]] = {
+    'detection': {
+        **dict.fromkeys(_V3, _halve_outputs),
+        'v1': lambda spec: spec,
+        'v2': _scale_last,
+        'mnasnet_a1': lambda spec: _round_se(_scale_last(spec)),
+    },
+    'segmentation': dict.fromkeys(_V3, _halve_outputs_and_expansion),
+}
+
+
+def apply_tail(spec: NetSpec, tail: str | None) -> NetSpec:
+    """Applies the tail of a task to a network of the zoo at width 1.
+
+    Args:
+        spec: The network.
+        tail: ``'detection'``, ``'segmentation'``, or None for the classifier's.
+
+    Raises:
+        ValueError: For an unknown tail, or one that the network has no table for.
+    """
+    if tail is None:
+        return spec
+    if tail not in TAILS:
+        raise ValueError(
+            f'tail={tail!r} is unknown; possible: None, {", ".join(TAILS)}'
+        )
+    if spec.name not in TAILS[tail]:
+        raise ValueError(
+            f'{spec.name!r} has no {tail} tail; possible: None, or one of '
+            f'{", ".join(TAILS[tail])}'
+        )
+    return replace(TAILS[tail][spec.name](spec), name=f'{spec.name}_{tail}')

@@ -1,0 +1,8 @@
+"""The error that a person can mend."""
+
+
+class UserError(ValueError):
+    """What somebody gave us is wrong; one line that says what, where and the remedy.
+
+    The command-line tools print it without a traceback.
+    """

@@ -1,0 +1,74 @@
+"""Packaging of mmnv3: `pip install '.[openmmlab]'` or `pip install '.[onedl]'`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+STARTUP_FILES = ('mmnv3/compat/mmnv3.pth', 'mmnv3/compat/_mmnv3_startup.py')
+
+# mmseg's CLIP text encoder imports both, and names neither as a dependency.
+UNNAMED = ['ftfy', 'regex']
+
+# The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
+# environment holds one of them, and the core metadata asks for neither.
+EXTRAS = {
+    'openmmlab': [
+        'mmengine>=0.10.7,<0.11',
+        'mmcv-lite>=2.1,<2.2',
+        'mmdet>=3.3,<3.4',
+        'mmsegmentation>=1.2,<1.3',
+        'mmpretrain>=1.2,<1.3',
+        *UNNAMED,
+    ],
+    'onedl': [
+        'onedl-mmengine>=0.10.12,<0.11',
+        'onedl-mmcv>=2.3.6,<2.4',
+        'onedl-mmdetection>=3.5.1,<3.6',
+        'onedl-mmsegmentation>=1.4.2,<1.5',
+        'onedl-mmpretrain>=1.3.6,<1.4',
+        *UNNAMED,
+    ],
+    'test': ['pytest', 'ruff'],
+}
+
+
+class BuildWithStartupFiles(build_py):
+    """Also puts `mmnv3.pth` beside the package, where Python reads it on start.
+
+    The files belong to the wheel, so uninstalling the package removes them again.
+    """
+
+    def run(self) -> None:
+        """Builds the package and copies the startup files."""
+        super().run()
+        # An editable wheel leaves the package where it is, but not these files: Python
+        # reads `.pth` from site-packages only. `install_lib` is that wheel's root.
+        root = (
+            self.get_finalized_command('install').install_lib
+            if self.editable_mode
+            else self.build_lib
+        )
+        for name in STARTUP_FILES:
+            self.copy_file(str(ROOT / name), root)
+
+
+def version() -> str:
+    """Reads the version without importing the package."""
+    text = (ROOT / 'mmnv3' / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
+
+
+setup(
+    name='mmnv3',
+    version=version(),
+    description='MobileNetV3, SSDLite, LR-ASPP and their searches for OpenMMLab',
+    python_requires='>=3.10',
+    install_requires=['torch>=2.6', 'torchvision>=0.21', 'numpy'],
+    extras_require=EXTRAS,
+    packages=find_packages(include=['mmnv3', 'mmnv3.*']),
+    package_data={'mmnv3': ['**/*.json', 'compat/mmnv3.pth']},
+    cmdclass={'build_py': BuildWithStartupFiles},
+)

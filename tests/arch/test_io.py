@@ -1,0 +1,62 @@
+"""Specifications as files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmnv3.arch import ZOO, get_spec, load_spec, save_spec
+
+
+@pytest.mark.parametrize('arch', ZOO)
+def test_a_network_survives_its_file(arch: str, tmp_path: Path) -> None:
+    spec = get_spec(arch, 0.5)
+    save_spec(spec, tmp_path / 'net.json')
+    assert load_spec(tmp_path / 'net.json') == spec
+    assert [path.name for path in tmp_path.iterdir()] == ['net.json']
+
+
+def _edit(path: Path, **changes: object) -> Path:
+    save_spec(ZOO['small'], path)
+    data = json.loads(path.read_text())
+    for key, value in changes.items():
+        if key == 'block':
+            data['blocks'][2].update(value)
+        elif value is None:
+            del data[key]
+        else:
+            data[key] = value
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(format='other'), 'format'),
+        (dict(format=None), 'format'),
+        (dict(stem=None), "lacks the key 'stem'"),
+        (dict(extra=1), "unknown key 'extra'"),
+        (dict(blocks=3), '"blocks" is not a list'),
+        (dict(last=[1]), 'network.last is not an object'),
+        (dict(block=dict(stride=3)), r'blocks\[2\].*stride=3'),
+        (dict(block=dict(act='gelu')), r'blocks\[2\].*gelu'),
+        (dict(block=dict(out='16')), r"blocks\[2\].*out='16'"),
+        (dict(block=dict(se=dict(of='nothing'))), r'blocks\[2\].se.*nothing'),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_key(
+    changes: dict, message: str, tmp_path: Path
+) -> None:
+    path = _edit(tmp_path / 'net.json', **changes)
+    with pytest.raises(ValueError, match=f'net.json: .*{message}') as error:
+        load_spec(path)
+    assert '\n' not in str(error.value)
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'gone\.json: there is no such'):
+        load_spec(tmp_path / 'gone.json')
+    (tmp_path / 'half.json').write_text('{"format":')
+    with pytest.raises(ValueError, match=r'half\.json: not a readable JSON'):
+        load_spec(tmp_path / 'half.json')
