@@ -1,0 +1,39 @@
+# `make demo`: from a bare machine with Python >= 3.10 to a trained and tested detector.
+# `make test`, `make lint`: what CI runs.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Or `onedl`, in a VENV of its own: both bring the same import names.
+STACK ?= openmmlab
+
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.mmnv3-$(STACK)
+
+DEMO = ssdlite_mnv3_small_demo
+DEMO_DATA = data/demo
+DEMO_WORK = work_dirs/$(DEMO)
+
+.PHONY: demo install lint test
+
+demo: $(INSTALLED)
+	$(BIN)/python tools/demo_data.py --out $(DEMO_DATA)
+	$(BIN)/python tools/train.py configs/$(DEMO).py --work-dir $(DEMO_WORK)
+	best=$$(ls -t $(DEMO_WORK)/best_*.pth 2> /dev/null | head -n 1); \
+	$(BIN)/python tools/test.py configs/$(DEMO).py \
+	    "$${best:-$$(cat $(DEMO_WORK)/last_checkpoint)}" \
+	    --work-dir $(DEMO_WORK) --show-dir pictures
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.py pyproject.toml $(wildcard mmnv3/compat/*startup.py) | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[$(STACK),test]'
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

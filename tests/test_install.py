@@ -1,0 +1,62 @@
+"""What an installation brings, read from the wheels that pip would install."""
+
+import shutil
+import subprocess
+import sys
+from email import message_from_string
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FAMILIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'mmpretrain', 'onedl')
+
+
+@pytest.fixture(scope='module', params=['build_wheel', 'build_editable'])
+def wheel(request, tmp_path_factory) -> ZipFile:
+    """The plain wheel and the editable one, built by the setuptools at hand."""
+    source = tmp_path_factory.mktemp('source')
+    for name in ('setup.py', 'pyproject.toml'):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / 'mmnv3', source / 'mmnv3')
+    code = f"import setuptools.build_meta as b; b.{request.param}('dist')"
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=source, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with ZipFile(next((source / 'dist').glob('*.whl'))) as file:
+        yield file
+
+
+def test_the_startup_files_lie_on_top(wheel):
+    assert {'mmnv3.pth', '_mmnv3_startup.py'} <= set(wheel.namelist())
+
+
+def test_the_core_asks_for_neither_family(wheel):
+    text = wheel.read('mmnv3-0.1.0.dist-info/METADATA').decode()
+    needs = message_from_string(text).get_all('Requires-Dist')
+    core = [need for need in needs if 'extra ==' not in need]
+    assert core and not [need for need in core if need.startswith(FAMILIES)]
+
+
+def test_python_starts_without_us_until_mmengine_is_imported(
+    wheel, tmp_path, run_python
+):
+    wheel.extract('mmnv3.pth', tmp_path)
+    wheel.extract('_mmnv3_startup.py', tmp_path)
+    code = f"""
+import site, sys
+sys.modules.pop("_mmnv3_startup", None)
+sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") != "Startup"]
+site.addsitedir({str(tmp_path)!r})
+print([n for n in ("mmnv3", "torch", "typing") if n in sys.modules])
+import torch
+import mmengine
+print(mmengine.config is sys.modules["mmengine.config"])
+from mmengine.logging import HistoryBuffer
+print("mmnv3" in sys.modules, HistoryBuffer in torch.serialization.get_safe_globals())
+print([f for f in sys.meta_path if getattr(f, "__name__", "") == "Startup"])
+import mmcv._ext
+"""
+    assert run_python(code).splitlines() == ['[]', 'True', 'True True', '[]']
