@@ -1,0 +1,192 @@
+"""One backbone for every network that :mod:`mmnv3.arch` can describe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmnv3.arch import NetSpec, Tap, find_taps, get_spec, list_taps, plan_blocks
+from mmnv3.models.layers import Bottleneck, conv_bn_act
+from mmnv3.registry import MODELS
+
+
+@MODELS.register_module()
+class MobileNetV3(BaseModule):
+    """MobileNetV3 and the networks that its paper compares, built from a table.
+
+    Args:
+        arch: A name of :data:`mmnv3.arch.ZOO` (``'large'``, ``'small'``, ``'v2'``, …),
+            the path of a ``.json`` specification, or a specification.
+        width: Width multiplier.
+        tail: ``'detection'`` or ``'segmentation'`` for the halved last stage of that
+            task, None for the classifier's.
+        output_stride: 32, 16 or 8: beyond it blocks are dilated instead of strided.
+        out_taps: Names of the feature maps to return, in this order: ``'block4'``,
+            ``'block13.expand'``, ``'block6.depthwise'``, ``'C4'``, ``'C5'``, ``'last'``
+            (see :mod:`mmnv3.arch.taps`). Layers beyond the deepest are not built.
+            The default is ``('C5',)``, the last feature map.
+        out_indices: The same as numbers, as elsewhere in OpenMMLab: 0 is the stem,
+            n the output of block n, one more the last 1×1. Excludes ``out_taps``.
+        padding: ``'same'`` as TensorFlow pads, or ``'symmetric'`` as PyTorch does.
+        frozen_stages: Freezes the layers up to this index (counted as in
+            ``out_indices``): no gradients, normalisation in eval mode. -1 for none.
+        norm_cfg: Normalisation. Detection wants ``momentum=0.03``.
+        norm_eval: Keeps all batch normalisation in eval mode while training.
+        with_cp: Recomputes blocks in the backward pass to save memory.
+        init_cfg: Initialisation; by default as torchvision's: Kaiming fan-out.
+
+    Raises:
+        ValueError: For anything the network cannot do; says what it can.
+    """
+
+    def __init__(
+        self,
+        arch: str | os.PathLike[str] | NetSpec = 'large',
+        width: float = 1.0,
+        tail: str | None = None,
+        output_stride: int = 32,
+        out_taps: Sequence[str] | None = None,
+        out_indices: Sequence[int] | None = None,
+        padding: str = 'same',
+        frozen_stages: int = -1,
+        norm_cfg: dict | None = None,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            init_cfg
+            or [
+                dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
+                dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1),
+            ]
+        )
+        self.spec = get_spec(arch, width, tail)
+        plans = {plan.name: plan for plan in plan_blocks(self.spec, output_stride)}
+        layers = ['stem', *plans, *(['last'] if self.spec.last else [])]
+        names = _tap_names(layers, out_taps, out_indices)
+        self.taps: tuple[Tap, ...] = find_taps(self.spec, names, output_stride)
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+        order = list(list_taps(self.spec, output_stride))
+        deepest = max(self.taps, key=lambda tap: order.index(tap.name))
+        self.layers = layers[: layers.index(deepest.layer) + 1]
+        if not -1 <= frozen_stages < len(self.layers):
+            raise ValueError(
+                f'frozen_stages={frozen_stages} is impossible; possible: -1 to '
+                f'{len(self.layers) - 1} ({self.layers[-1]!r})'
+            )
+        self.frozen_stages = frozen_stages
+
+        common = dict(
+            norm_cfg=norm_cfg or dict(type='BN', eps=1e-3, momentum=0.01),
+            padding=padding,
+        )
+        for name in self.layers:
+            until = deepest.part if name == deepest.layer else 'out'
+            self.add_module(
+                name,
+                (
+                    Bottleneck(plans[name], until=until, **common)
+                    if name in plans
+                    else self._conv(name, **common)
+                ),
+            )
+        self._freeze()
+
+    def _conv(self, name: str, **common: dict | str) -> nn.Module:
+        """Builds the stem or the last 1×1."""
+        spec = getattr(self.spec, name)
+        before = 3 if name == 'stem' else self.spec.blocks[-1].out
+        return conv_bn_act(
+            before, spec.out, spec.kernel, stride=spec.stride, act=spec.act, **common
+        )
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of the returned feature maps."""
+        return tuple(tap.channels for tap in self.taps)
+
+    @property
+    def out_reductions(self) -> tuple[int, ...]:
+        """How many times smaller than the image the returned feature maps are."""
+        return tuple(tap.reduction for tap in self.taps)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Computes the tapped feature maps.
+
+        Args:
+            x: Images, (N, 3, H, W).
+
+        Returns:
+            One tensor per tap, in the order asked for, (N, out_channels[i],
+            ⌈H / out_reductions[i]⌉, ⌈W / out_reductions[i]⌉).
+        """
+        if x.device.type == 'cpu':
+            # Layers keep the layout of their input, and oneDNN runs these networks
+            # twice as fast on channels-last, training and inference alike.
+            x = x.contiguous(memory_format=torch.channels_last)
+        tapped = {(tap.layer, tap.part) for tap in self.taps}
+        found: dict[tuple[str, str], Tensor] = {}
+        for name in self.layers:
+            layer = self._modules[name]
+            recompute = self.with_cp and self.training
+            if any((name, part) in tapped for part in ('expand', 'depthwise')):
+                parts = (
+                    checkpoint(layer.taps, x, use_reentrant=False)
+                    if recompute
+                    else layer.taps(x)
+                )
+                found.update({(name, part): out for part, out in parts.items()})
+                x = parts[layer.until]
+            else:
+                x = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
+                found[name, 'out'] = x
+        return tuple(found[tap.layer, tap.part] for tap in self.taps)
+
+    def _freeze(self) -> None:
+        for name in self.layers[: self.frozen_stages + 1]:
+            layer = self._modules[name].eval()
+            for parameter in layer.parameters():
+                parameter.requires_grad = False
+
+    def train(self, mode: bool = True) -> MobileNetV3:
+        """Sets the mode; frozen layers, and BN under ``norm_eval``, stay in eval."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
+def _tap_names(
+    layers: list[str],
+    out_taps: Sequence[str] | None,
+    out_indices: Sequence[int] | None,
+) -> tuple[str, ...]:
+    """Merges the two ways of naming taps into names."""
+    if out_indices is None:
+        if isinstance(out_taps, str):
+            raise ValueError(f'out_taps={out_taps!r} must be a sequence of names')
+        names = ('C5',) if out_taps is None else tuple(out_taps)
+        if not names:
+            raise ValueError('out_taps is empty; name at least one, as "C5"')
+        return names
+    if out_taps is not None:
+        raise ValueError('give out_taps or out_indices, not both')
+    for index in out_indices:
+        if not -len(layers) <= index < len(layers):
+            raise ValueError(
+                f'out_indices holds {index}; possible: 0 to {len(layers) - 1} '
+                f'({layers[-1]!r})'
+            )
+    return tuple(layers[index] for index in out_indices)

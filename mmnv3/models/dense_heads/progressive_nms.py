@@ -1,0 +1,84 @@
+"""Class-wise non-maximum suppression that stops when it has enough.
+
+Greedy suppression visits candidates by falling score, and a candidate never affects
+one that scored higher. So the best ``max_num`` detections follow from a prefix of the
+sorted candidates, and the prefix can be tried short and lengthened only where it does
+not suffice. The result is that of suppressing all candidates class by class, at a cost
+that depends neither on the number of classes nor on how many candidates pass the
+threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+
+def progressive_nms(
+    scores: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    *,
+    iou_threshold: float,
+    score_threshold: float,
+    max_num: int,
+    per_class: int = -1,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Detections of one image.
+
+    Args:
+        scores: Of every anchor and class, (N, C).
+        decode: Gives the boxes, (K, 4), of anchors by their indices, (K,).
+        iou_threshold: A box is dropped when it overlaps a better one of its class by
+            more than this.
+        score_threshold: Candidates score more than this.
+        max_num: Most detections.
+        per_class: Most candidates of one class, the best; -1 for no limit.
+
+    Returns:
+        Boxes (M, 4), scores (M,) falling, and classes (M,).
+    """
+    num_classes, scores = scores.size(1), scores.flatten()
+    size = 2 * max_num
+    while True:
+        size = min(size, scores.numel())
+        best, picked = scores.topk(size)
+        passing = int((best > score_threshold).sum())
+        best, picked = best[:passing], picked[:passing]
+        labels = picked % num_classes
+        anchors = picked // num_classes
+        if 0 < per_class < passing:
+            within = _rank_within(labels) < per_class
+            best, labels, anchors = best[within], labels[within], anchors[within]
+        boxes = decode(anchors)
+        keep = _class_nms(boxes, best, labels, iou_threshold)[:max_num]
+        exhausted = passing < size or size == scores.numel()
+        if keep.numel() == max_num or exhausted:
+            return boxes[keep], best[keep], labels[keep]
+        size *= 4
+
+
+def _class_nms(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float
+) -> Tensor:
+    """One suppression for all classes: each is moved to a place of its own.
+
+    In double precision, since the move would cost single precision the digits that
+    decide overlaps close to the threshold.
+    """
+    if not boxes.numel():
+        return labels
+    boxes = boxes.double()
+    place = labels.unsqueeze(1) * (boxes.max() - boxes.min() + 1)
+    return nms(boxes + place, scores.double(), iou_threshold)
+
+
+def _rank_within(groups: Tensor) -> Tensor:
+    """How many earlier elements share an element's group."""
+    order = groups.argsort(stable=True)
+    ordered = groups[order]
+    places = torch.arange(groups.numel(), device=groups.device)
+    starts = torch.searchsorted(ordered, ordered)
+    return torch.empty_like(places).scatter_(0, order, places - starts)

@@ -1,0 +1,223 @@
+"""The layers that every network of :mod:`mmnv3.arch` is built from."""
+
+from __future__ import annotations
+
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmnv3.arch import BlockPlan
+from mmnv3.registry import MODELS
+
+PADDINGS = ('same', 'symmetric')
+_ACT_TYPES = {'relu': 'ReLU', 'relu6': 'ReLU6', 'hswish': 'HSwish'}
+_GATES = {'hsigmoid': nn.Hardsigmoid, 'sigmoid': nn.Sigmoid}
+
+
+@MODELS.register_module()
+class Conv2dSame(nn.Conv2d):
+    """A convolution that pads as TensorFlow's ``'SAME'``, whatever the input's size.
+
+    The output has ⌈size / stride⌉ cells, and where an odd number of rows is missing
+    the bottom gets one more than the top. Padding the image so costs a copy of it,
+    which takes a fifth of SSDLite-Large's time at 320 pixels on one CPU thread. So in
+    inference the kernel gets a leading row of zeros instead, and the image the same
+    padding on both sides: the same sums. In training the image is padded, since
+    oneDNN has no fast gradient for the even kernels that this makes.
+
+    Takes the arguments of ``nn.Conv2d``; ``padding`` is ignored.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, out, ⌈H / stride⌉, ⌈W / stride⌉)."""
+        missing = [
+            max(
+                (-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size,
+                0,
+            )
+            for size, stride, kernel, dilation in zip(
+                x.shape[-2:], self.stride, self.kernel_size, self.dilation
+            )
+        ]
+        padding, weight = [(total + 1) // 2 for total in missing], self.weight
+        uneven = [total % 2 for total in missing]
+        if any(uneven) and (torch.is_grad_enabled() or max(self.dilation) > 1):
+            # F.pad counts from the last dimension.
+            x = F.pad(
+                x,
+                [
+                    side
+                    for total in missing[::-1]
+                    for side in (total // 2, total - total // 2)
+                ],
+            )
+            padding = [0, 0]
+        elif any(uneven):
+            weight = F.pad(weight, (uneven[1], 0, uneven[0], 0))
+        return F.conv2d(
+            x, weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
+
+
+def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
+    """The ``conv_cfg`` of a convolution under a padding rule.
+
+    The rules differ at stride 2 only.
+
+    Args:
+        padding: ``'same'`` as TensorFlow pads, or ``'symmetric'`` as PyTorch does.
+        stride: The convolution's stride.
+
+    Raises:
+        ValueError: For any other padding.
+    """
+    if padding not in PADDINGS:
+        raise ValueError(
+            f'padding={padding!r} is unknown; possible: {", ".join(PADDINGS)}'
+        )
+    same = padding == 'same' and stride > 1
+    return dict(type='mmnv3.Conv2dSame') if same else None
+
+
+class ConvNormAct(ConvModule):
+    """mmcv's ``ConvModule`` that leaves initialisation to its owner's ``init_cfg``.
+
+    A plain one initialises itself after its owner has, and so undoes it.
+    """
+
+    def init_weights(self) -> None:
+        """Does nothing."""
+
+
+def conv_bn_act(
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 1,
+    *,
+    norm_cfg: dict,
+    act: str | None,
+    padding: str,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> ConvNormAct:
+    """A convolution without bias, its normalisation, and its activation if any.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels.
+        kernel: Kernel size, odd.
+        norm_cfg: Normalisation, as everywhere in OpenMMLab.
+        act: An activation of :data:`mmnv3.arch.spec.ACTIVATIONS`, or None.
+        padding: ``'same'`` or ``'symmetric'``.
+        stride: Stride.
+        dilation: Dilation.
+        groups: Groups; ``in_channels`` makes it depthwise.
+    """
+    return ConvNormAct(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        padding=dilation * (kernel - 1) // 2,
+        dilation=dilation,
+        groups=groups,
+        conv_cfg=same_conv_cfg(padding, stride),
+        norm_cfg=norm_cfg,
+        act_cfg=act and dict(type=_ACT_TYPES[act]),
+    )
+
+
+class SqueezeExcite(nn.Module):
+    """Scales channels by a gate computed from their averages (Section 5.3).
+
+    Two 1×1 convolutions with bias and without normalisation, ReLU between them.
+
+    Args:
+        channels: Channels of input and output.
+        hidden: Channels between the convolutions.
+        gate: ``'hsigmoid'``, which is ReLU6(x + 3) / 6, or ``'sigmoid'``.
+    """
+
+    def __init__(self, channels: int, hidden: int, gate: str = 'hsigmoid') -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+        self.gate = _GATES[gate]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape."""
+        return x * self.gate(self.expand(self.act(self.reduce(self.pool(x)))))
+
+
+class Bottleneck(nn.Module):
+    """One row of the paper's tables: expand, depthwise, squeeze-excite, project.
+
+    Args:
+        plan: The row, with what its neighbours decide.
+        norm_cfg: Normalisation.
+        padding: ``'same'`` or ``'symmetric'``.
+        until: ``'out'`` builds the whole block, ``'expand'`` or ``'depthwise'`` only
+            what leads to that tap.
+    """
+
+    def __init__(
+        self, plan: BlockPlan, norm_cfg: dict, padding: str, until: str = 'out'
+    ) -> None:
+        super().__init__()
+        spec = plan.spec
+        common = dict(norm_cfg=norm_cfg, padding=padding)
+        spatial = dict(kernel=spec.kernel, stride=plan.stride, dilation=plan.dilation)
+        self.until = until
+        self.residual = plan.residual
+        if plan.has_expand:
+            self.expand = conv_bn_act(
+                plan.in_channels,
+                spec.expand,
+                act=spec.act,
+                **common,
+                **(spatial if spec.fused else {}),
+            )
+        if until == 'expand':
+            return
+        if not spec.fused:
+            self.depthwise = conv_bn_act(
+                spec.expand,
+                spec.expand,
+                act=spec.act,
+                groups=spec.expand,
+                **common,
+                **spatial,
+            )
+        if until == 'depthwise':
+            return
+        if plan.se_hidden:
+            self.se = SqueezeExcite(spec.expand, plan.se_hidden, spec.se.gate)
+        self.project = conv_bn_act(
+            spec.expand, spec.out, act=spec.project_act, **common
+        )
+
+    def taps(self, x: Tensor) -> dict[str, Tensor]:
+        """Runs the block and keeps what can be tapped.
+
+        Args:
+            x: (N, in_channels, H, W).
+
+        Returns:
+            ``'expand'``, ``'depthwise'`` (before squeeze-and-excite) and ``'out'``, as
+            far as they are built.
+        """
+        found, out = {}, x
+        for name in ('expand', 'depthwise', 'se', 'project'):
+            if name in self._modules:
+                out = found[name] = self._modules[name](out)
+        if self.until == 'out':
+            found['out'] = x + out if self.residual else out
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, in_channels, H, W) to (N, out, H / stride, W / stride)."""
+        return self.taps(x)[self.until]

@@ -1,0 +1,265 @@
+"""The whole detector against torchvision's, its losses, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import nn
+from torchvision.io import ImageReadMode, read_image
+from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+from torchvision.ops import box_iou
+
+from mmnv3.models import MobileNetV3, SSDLiteHead, SSDLiteNeck
+from tests.models.parity import calibrate_norms, copy_in_order, shake_norms
+
+PHOTOS = (
+    Path('data/photos')
+    if Path('data/photos').is_dir()
+    else Path('../shared/data/photos')
+)
+TV_TEST_CFG = ConfigDict(
+    nms=dict(type='nms', iou_threshold=0.55),
+    score_thr=0.001,
+    max_per_img=300,
+    nms_pre_per_class=300,
+)
+
+
+def detector(**head: object) -> nn.ModuleList:
+    """Backbone, neck and head as torchvision lays them out."""
+    backbone = MobileNetV3(
+        'large', tail='detection', out_taps=('C4', 'C5'), padding='symmetric'
+    )
+    neck = SSDLiteNeck(padding='symmetric')
+    return nn.ModuleList(
+        [
+            backbone,
+            neck,
+            SSDLiteHead(
+                anchor_generator=dict(
+                    type='mmnv3.SSDLiteAnchorGenerator', layout='torchvision'
+                ),
+                **head,
+            ),
+        ]
+    )
+
+
+def run(parts: nn.ModuleList, x: torch.Tensor) -> tuple[list, list]:
+    backbone, neck, head = parts
+    return head(neck(backbone(x)))
+
+
+@pytest.fixture(scope='module')
+def pair() -> tuple[nn.Module, nn.ModuleList]:
+    """torchvision's detector with random weights, and ours with the same."""
+    torch.manual_seed(0)
+    theirs = ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=91
+    ).eval()
+    shake_norms(theirs)
+    heads = theirs.head
+    for convs in (heads.classification_head, heads.regression_head):
+        for level in convs.module_list:
+            # Random features give every class the same score; spread them, so that
+            # the order of detections means something.
+            nn.init.normal_(level[-1].weight, std=0.03)
+    calibrate_norms(theirs, lambda x: heads(list(theirs.backbone(x).values())))
+    ours = detector(num_classes=90, loss_cls=None, test_cfg=TV_TEST_CFG).eval()
+    copy_in_order(theirs.backbone, nn.ModuleList(ours[:2]))
+    copy_in_order(heads.regression_head.module_list, ours[2].reg_convs)
+    copy_in_order(heads.classification_head.module_list, ours[2].cls_convs)
+    for level in ours[2].cls_convs:
+        # torchvision's background is the first class, mmdet's the last.
+        for name in ('weight', 'bias'):
+            value = getattr(level[-1], name)
+            rows = value.detach().view(6, 91, -1).roll(-1, dims=1)
+            setattr(level[-1], name, nn.Parameter(rows.reshape(value.shape)))
+    return theirs, ours
+
+
+def test_raw_outputs_equal_torchvision(pair: tuple) -> None:
+    theirs, ours = pair
+    x = torch.rand(2, 3, 320, 320) * 2 - 1
+    with torch.no_grad():
+        expected = theirs.head(list(theirs.backbone(x).values()))
+        scores, boxes = run(ours, x)
+    scores = torch.cat([s.permute(0, 2, 3, 1).reshape(2, -1, 91) for s in scores], 1)
+    boxes = torch.cat([b.permute(0, 2, 3, 1).reshape(2, -1, 4) for b in boxes], 1)
+    assert scores.shape == (2, 3234, 91)
+    scale = expected['cls_logits'].abs().max()
+    assert (scores.roll(1, dims=2) - expected['cls_logits']).abs().max() < 1e-4 * scale
+    scale = expected['bbox_regression'].abs().max()
+    assert (boxes - expected['bbox_regression']).abs().max() < 1e-4 * scale
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason=f'no photos in {PHOTOS}')
+def test_detections_on_photos_equal_torchvision(pair: tuple) -> None:
+    theirs, ours = pair
+    photos = sorted(PHOTOS.glob('*.jpg'))
+    assert photos
+    for path in photos:
+        photo = read_image(str(path), mode=ImageReadMode.RGB) / 255
+        height, width = photo.shape[-2:]
+        with torch.no_grad():
+            expected = theirs([photo])[0]
+            x = theirs.transform([photo])[0].tensors
+            found = ours[2].predict_by_feat(
+                *run(ours, x),
+                rescale=True,
+                batch_img_metas=[
+                    dict(img_shape=(320, 320), scale_factor=(320 / width, 320 / height))
+                ],
+            )[0]
+        assert len(found) == 300 and found.scores[0] > 0.3
+        torch.testing.assert_close(found.scores, expected['scores'], rtol=0, atol=1e-4)
+        # Scores that differ by rounding alone may change places, so pair the rows up.
+        same = (
+            (found.labels[:, None] + 1 == expected['labels'])
+            & ((found.scores[:, None] - expected['scores']).abs() < 1e-4)
+            & ((found.bboxes[:, None] - expected['boxes']).abs().amax(2) < 0.05)
+        )
+        assert same.any(0).all() and same.any(1).all(), path
+
+
+def test_generic_suppression_agrees_with_the_early_one(pair: tuple) -> None:
+    head = pair[1][2]
+    x = torch.rand(1, 3, 320, 320) * 2 - 1
+    meta = [dict(img_shape=(320, 320), pad_shape=(320, 320))]
+    cfg = ConfigDict(
+        nms=dict(type='nms', iou_threshold=0.5), score_thr=0.02, max_per_img=20
+    )
+    with torch.no_grad():
+        maps = run(pair[1], x)
+        quick = head.predict_by_feat(*maps, batch_img_metas=meta, cfg=cfg)[0]
+        cfg.min_bbox_size = -0.5  # takes
+        slow = head.predict_by_feat(*maps, batch_img_metas=meta, cfg=cfg)[0]
+    assert len(quick) == 20
+    torch.testing.assert_close(quick.bboxes, slow.bboxes, rtol=1e-4, atol=1e-2)
+    assert torch.equal(quick.labels, slow.labels)
+
+
+def targets() -> tuple[list, list]:
+    boxes = torch.tensor([[30.0, 40, 150, 200], [200, 180, 260, 300]])
+    return (
+        [InstanceData(bboxes=boxes, labels=torch.tensor([1, 0]))],
+        [dict(img_shape=(320, 320), pad_shape=(320, 320))],
+    )
+
+
+def test_focal_loss_by_hand() -> None:
+    torch.manual_seed(0)
+    parts = detector(num_classes=3).eval()
+    head = parts[2]
+    assert [conv[-1].out_channels for conv in head.cls_convs] == [18] * 6
+    instances, metas = targets()
+    scores, boxes = run(parts, torch.rand(1, 3, 320, 320))
+    losses = head.loss_by_feat(scores, boxes, instances, metas)
+    anchors, flags = head.get_anchors([s.shape[-2:] for s in scores], metas, 'cpu')
+    labels, _, wanted, weights, matched = head.get_targets(
+        anchors, flags, instances, metas
+    )
+    labels = torch.cat(labels, 1)[0]
+    assert matched == (labels < 3).sum() > 2
+    logits = torch.cat([s.permute(0, 2, 3, 1).reshape(-1, 3) for s in scores]).double()
+    total = 0.0
+    for row, label in zip(logits.sigmoid(), labels):
+        for index, p in enumerate(row):
+            total += (
+                -0.75 * (1 - p) ** 2 * p.log()
+                if index == label
+                else -0.25 * p**2 * (1 - p).log()
+            )
+    assert losses['loss_cls'][0].item() == pytest.approx((total / matched).item(), 1e-4)
+    deltas = torch.cat([b.permute(0, 2, 3, 1).reshape(-1, 4) for b in boxes])
+    off = (deltas - torch.cat(wanted, 1)[0]).abs() * torch.cat(weights, 1)[0]
+    huber = torch.where(off < 1, off**2 / 2, off - 0.5).sum() / matched / 4
+    assert losses['loss_bbox'][0].item() == pytest.approx(huber.item(), 1e-4)
+
+
+def test_softmax_losses_equal_torchvision(pair: tuple) -> None:
+    theirs, ours = pair
+    head = ours[2]
+    instances, metas = targets()
+    x = torch.rand(1, 3, 320, 320) * 2 - 1
+    with torch.no_grad():
+        outputs = theirs.head(list(theirs.backbone(x).values()))
+        maps = run(ours, x)
+        losses = head.loss_by_feat(*maps, instances, metas)
+        anchors = torch.cat(
+            head.get_anchors([s.shape[-2:] for s in maps[0]], metas, 'cpu')[0][0]
+        )
+        matched = theirs.proposal_matcher(box_iou(instances[0].bboxes, anchors))
+        expected = theirs.compute_loss(
+            [dict(boxes=instances[0].bboxes, labels=instances[0].labels + 1)],
+            outputs,
+            [anchors],
+            [matched],
+        )
+    assert losses['loss_cls'][0].item() == pytest.approx(
+        expected['classification'].item(), rel=1e-4
+    )
+    assert losses['loss_bbox'][0].item() == pytest.approx(
+        expected['bbox_regression'].item(), rel=1e-4
+    )
+
+
+def test_an_image_without_objects_trains() -> None:
+    parts = detector(num_classes=3).eval()
+    empty = [
+        InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    ]
+    metas = targets()[1]
+    losses = parts[2].loss_by_feat(
+        *run(parts, torch.rand(1, 3, 320, 320)), empty, metas
+    )
+    assert losses['loss_cls'][0] > 0 and losses['loss_bbox'][0] == 0
+
+
+def test_rare_objects_at_first() -> None:
+    head = SSDLiteHead(num_classes=3)
+    head.init_weights()
+    for convs in head.cls_convs:
+        torch.testing.assert_close(
+            convs[-1].bias, torch.full_like(convs[-1].bias, -4.59512)
+        )
+        assert 0.02 < convs[-1].weight.std() < 0.04
+    assert head.reg_convs[0][-1].bias.abs().max() == 0
+
+
+def test_defaults_fit_together() -> None:
+    backbone = MobileNetV3(tail='detection', out_taps=('C4', 'C5')).eval()
+    neck, head = SSDLiteNeck().eval(), SSDLiteHead(num_classes=80).eval()
+    x = torch.randn(1, 3, 320, 320)
+    with torch.no_grad():
+        maps = head(neck(backbone(x)))
+        found = head.predict_by_feat(
+            *maps, batch_img_metas=[dict(img_shape=(320, 320))]
+        )[0]
+    assert [tuple(s.shape[1:]) for s in maps[0]] == [
+        (240, 20, 20),
+        (480, 10, 10),
+        (480, 5, 5),
+        (480, 3, 3),
+        (480, 2, 2),
+        (480, 1, 1),
+    ]
+    assert len(found) == 100
+
+
+def test_anchors_for_another_input_are_refused() -> None:
+    parts = detector(num_classes=3).eval()
+    head = parts[2]
+    maps = run(parts, torch.randn(1, 3, 256, 256))
+    meta = dict(img_shape=(256, 256), pad_shape=(256, 256))
+    with pytest.raises(ValueError, match=r'256x256.*set it to \(256, 256\)'):
+        head.predict_by_feat(*maps, batch_img_metas=[meta])
+    with pytest.raises(ValueError, match=r'256x256.*set it to \(256, 256\)'):
+        head.loss_by_feat(*maps, targets()[0], [meta])
+
+
+def test_levels_must_agree() -> None:
+    with pytest.raises(ValueError, match='same number'):
+        SSDLiteHead(in_channels=(8, 8))
