@@ -1,0 +1,114 @@
+"""COCO annotations, looked at before they are believed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
+
+from mmnv3.errors import UserError
+from mmnv3.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CheckedCocoDataset(CocoDataset):
+    """mmdet's ``CocoDataset`` that says what mmdet would drop or mix up in silence.
+
+    Args:
+        **kwargs: Those of ``CocoDataset``.
+
+    Raises:
+        UserError: When the annotation file is missing or not COCO's, when it lacks a
+            class of ``metainfo``, has them in another order (mmdet would swap their
+            names), or when no image is left to train on.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Checks the annotation file, then loads it as mmdet does."""
+        data = _read(self.ann_file)
+        classes = list(self.metainfo['classes'])
+        names = [category['name'] for category in data['categories']]
+        if missing := [name for name in classes if name not in names]:
+            raise UserError(
+                f'{self.ann_file} has no category {missing[0]!r}; it has '
+                f'{", ".join(map(repr, names))}: set metainfo.classes and num_classes'
+            )
+        ordered = [name for name in names if name in classes]
+        if ordered != classes:
+            raise UserError(
+                f'{self.ann_file} lists its categories as {", ".join(ordered)}; '
+                'metainfo.classes must have the same order'
+            )
+        known = {c['id'] for c in data['categories'] if c['name'] in classes}
+        for reason, count in _dropped(data, known).items():
+            print_log(
+                f'{self.ann_file}: {count} annotations are skipped, {reason}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return super().load_data_list()
+
+    def filter_data(self) -> list[dict]:
+        """Filters as mmdet does, but not everything away."""
+        kept = super().filter_data()
+        if not kept:
+            raise UserError(
+                f'{self.ann_file} leaves no image with an object of '
+                f'{", ".join(self.metainfo["classes"])}; check metainfo.classes and '
+                'filter_cfg'
+            )
+        if count := len(self.data_list) - len(kept):
+            print_log(
+                f'{self.ann_file}: {count} of {len(self.data_list)} images are '
+                'skipped, without objects or too small',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return kept
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f'{path}: there is no such annotation file; set data_root and ann_file'
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path}: not a readable JSON file ({error})') from None
+    keys = ('images', 'annotations', 'categories')
+    if not isinstance(data, dict) or any(
+        not isinstance(data.get(key), list) for key in keys
+    ):
+        raise UserError(
+            f'{path} is not a COCO annotation file: it needs the lists '
+            f'{", ".join(keys)}'
+        )
+    return data
+
+
+def _dropped(data: dict[str, Any], known: set[int]) -> Counter[str]:
+    """Counts annotations that mmdet leaves out, by reason."""
+    sizes = {image['id']: (image['width'], image['height']) for image in data['images']}
+    reasons: Counter[str] = Counter()
+    for annotation in data['annotations']:
+        left, top, width, height = annotation['bbox']
+        if annotation['image_id'] not in sizes:
+            reasons['their image is not listed'] += 1
+            continue
+        image_width, image_height = sizes[annotation['image_id']]
+        inside = min(left + width, image_width) > max(left, 0) and min(
+            top + height, image_height
+        ) > max(top, 0)
+        if annotation['category_id'] not in known:
+            reasons['of categories that the config does not know'] += 1
+        elif width < 1 or height < 1 or annotation['area'] <= 0:
+            reasons['their box has no area'] += 1
+        elif not inside:
+            reasons['their box lies outside the image'] += 1
+    return reasons

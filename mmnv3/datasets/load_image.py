@@ -1,0 +1,89 @@
+"""Reading pictures that may be damaged."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import mmcv
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine.logging import print_log
+
+from mmnv3.errors import UserError
+from mmnv3.registry import TRANSFORMS
+
+# The end of a whole file, by its beginning. Decoders paint what is missing grey and
+# report success.
+_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
+
+
+def read_image(path: str | Path, **kwargs: str) -> np.ndarray:
+    """Reads a picture, or says which one cannot be read.
+
+    Args:
+        path: The file.
+        **kwargs: Those of ``mmcv.imfrombytes``.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        UserError: When the file is missing, truncated or not a picture.
+    """
+    try:
+        content = fileio.get(str(path))
+    except OSError as error:
+        raise UserError(f'{path}: cannot be opened ({error.strerror})') from None
+    for start, end in _ENDS.items():
+        # Some cameras pad the file, so the end is looked for, not at, the end.
+        if content.startswith(start) and end not in content[-4096:]:
+            raise UserError(f'{path}: the picture is truncated')
+    image = mmcv.imfrombytes(content, **kwargs) if content else None
+    if image is None:
+        raise UserError(f'{path}: not a readable picture')
+    return image
+
+
+@TRANSFORMS.register_module()
+class LoadCheckedImage(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile`` that notices missing, truncated and other files.
+
+    Args:
+        skip_damaged: True, for training, skips a damaged picture (another is drawn in
+            its place) with a warning that counts them; False, for testing, where
+            skipping would flatter the result, raises.
+        **kwargs: Those of ``LoadImageFromFile``.
+    """
+
+    def __init__(self, skip_damaged: bool = False, **kwargs: bool | str | dict) -> None:
+        super().__init__(**kwargs)
+        self.skip_damaged = skip_damaged
+        self.damaged: set[str] = set()
+
+    def transform(self, results: dict) -> dict | None:
+        """Adds ``img``, ``img_shape`` and ``ori_shape``.
+
+        Raises:
+            UserError: When the picture is damaged and may not be skipped.
+        """
+        path = results['img_path']
+        try:
+            image = read_image(
+                path, flag=self.color_type, backend=self.imdecode_backend
+            )
+        except UserError as error:
+            if not self.skip_damaged:
+                raise
+            if path not in self.damaged:
+                self.damaged.add(path)
+                print_log(
+                    f'{error}; skipped, {len(self.damaged)} so far',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return None
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results

@@ -1,0 +1,44 @@
+"""Tests a trained model of a config.
+
+Example:
+    python tools/test.py configs/ssdlite_mnv3_small_demo.py \
+        work_dirs/ssdlite_mnv3_small_demo/iter_1000.pth --show-dir pictures
+"""
+
+from mmengine.evaluator import DumpResults
+
+from mmnv3.engine.launch import (
+    base_parser,
+    build_runner,
+    existing_checkpoint,
+    load_config,
+    one_line_errors,
+    set_drawing,
+)
+from mmnv3.errors import UserError
+
+
+def main() -> None:
+    """Parses the arguments and tests."""
+    parser = base_parser('Test a trained model of a config.')
+    parser.add_argument('checkpoint', help='file that training wrote')
+    parser.add_argument('--show-dir', help='draw results into this folder of the run')
+    parser.add_argument('--show', action='store_true', help='draw results on screen')
+    parser.add_argument('--out', help='write the predictions to this .pkl file')
+    args = parser.parse_args()
+    with one_line_errors():
+        config = load_config(args)
+        config.load_from = existing_checkpoint(args.checkpoint)
+        config.resume = False
+        if args.show or args.show_dir:
+            set_drawing(config, args.show_dir, args.show)
+        if args.out and not args.out.endswith(('.pkl', '.pickle')):
+            raise UserError(f'--out {args.out}: must end in .pkl')
+        runner = build_runner(config)
+        if args.out:
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test()
+
+
+if __name__ == '__main__':
+    main()

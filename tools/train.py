@@ -1,0 +1,48 @@
+"""Trains a config.
+
+Example:
+    python tools/train.py configs/ssdlite_mnv3_large_coco.py
+"""
+
+from mmnv3.engine.launch import (
+    base_parser,
+    build_runner,
+    load_config,
+    one_line_errors,
+    set_amp,
+    set_auto_scale_lr,
+    set_resume,
+)
+
+
+def main() -> None:
+    """Parses the arguments and trains."""
+    parser = base_parser('Train a config.')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint; alone or as "auto", from the newest of the '
+        'work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the global batch size',
+    )
+    args = parser.parse_args()
+    with one_line_errors():
+        config = load_config(args)
+        if args.amp:
+            set_amp(config)
+        if args.auto_scale_lr:
+            set_auto_scale_lr(config)
+        if args.resume:
+            set_resume(config, args.resume)
+        build_runner(config).train()
+
+
+if __name__ == '__main__':
+    main()
