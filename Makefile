@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.mmnv3-$(STACK)
 
 DEMO = ssdlite_mnv3_small_demo
-DEMO_DATA = data/demo
+DEMO_DATA = work_dirs/demo_data
 DEMO_WORK = work_dirs/$(DEMO)
 
 .PHONY: demo install lint test

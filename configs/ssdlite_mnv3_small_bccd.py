@@ -13,7 +13,7 @@ metainfo = dict(
 )
 # The pictures' own aspect, 3/4 of their size: platelets are small.
 input_size = (480, 360)
-max_iters = 3600
+max_iters = 3000
 
 model = dict(
     bbox_head=dict(num_classes=3, anchor_generator=dict(input_size=input_size)),
@@ -73,7 +73,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=400)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

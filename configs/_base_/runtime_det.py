@@ -18,6 +18,7 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'),
 )
 custom_hooks = [
+    dict(type='mmnv3.ClassCountHook'),
     dict(type='mmnv3.CheckpointFitHook'),
     dict(type='mmnv3.StopAtNaNHook'),
     dict(type='mmnv3.CurvesHook'),

@@ -1,7 +1,8 @@
 """What detection and segmentation change at the end of a network.
 
-The two tasks change different layers (slim V3_*_DETECTION, DeepLab feature_extractor), so a tail
-is a table of edits by network. They come before the width multiplier, as in slim.
+The two tasks change different layers (slim's ``V3_*_DETECTION``, DeepLab's
+``core/feature_extractor.py``), so a tail is a table of edits by network. They come
+before the width multiplier, as in slim.
 """
 
 from __future__ import annotations

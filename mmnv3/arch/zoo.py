@@ -79,8 +79,8 @@ LARGE = _v3('large', (
     (5, 960, 160, 1, 'HS', 1),
 ), last=960, head=1280)
 
-# Paper, Table 2. Its tick for SE at the last 1×1 is a misprint: no implementation has it,
-# and with it the parameters would not be 2.5 M.
+# Paper, Table 2. Its tick for SE at the last 1×1 is a misprint: no implementation has
+# it, and with it the parameters would not be 2.5 M.
 SMALL = _v3('small', (
     # k  exp out  SE  NL   s
     (3,  16, 16, 1, 'RE', 2),

@@ -14,6 +14,12 @@ from mmengine.logging import print_log
 from mmnv3.errors import UserError
 from mmnv3.registry import DATASETS
 
+_KEYS = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
+    'categories': ('id', 'name'),
+}
+
 
 @DATASETS.register_module()
 class CheckedCocoDataset(CocoDataset):
@@ -81,14 +87,20 @@ def _read(path: str) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: not a readable JSON file ({error})') from None
-    keys = ('images', 'annotations', 'categories')
     if not isinstance(data, dict) or any(
-        not isinstance(data.get(key), list) for key in keys
+        not isinstance(data.get(key), list) for key in _KEYS
     ):
         raise UserError(
             f'{path} is not a COCO annotation file: it needs the lists '
-            f'{", ".join(keys)}'
+            f'{", ".join(_KEYS)}'
         )
+    for name, keys in _KEYS.items():
+        for index, item in enumerate(data[name]):
+            if missing := [key for key in keys if key not in item]:
+                raise UserError(
+                    f'{path} is not a COCO annotation file: {name}[{index}] lacks '
+                    f'{missing[0]!r}'
+                )
     return data
 
 

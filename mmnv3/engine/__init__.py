@@ -1,6 +1,7 @@
 """What happens around training: hooks, and starting it."""
 
 from mmnv3.engine.checkpoint_hook import AtomicCheckpointHook, find_resumable
+from mmnv3.engine.class_count_hook import ClassCountHook
 from mmnv3.engine.curves_hook import CurvesHook
 from mmnv3.engine.fit_hook import CheckpointFitHook
 from mmnv3.engine.nan_hook import StopAtNaNHook
@@ -8,6 +9,7 @@ from mmnv3.engine.nan_hook import StopAtNaNHook
 __all__ = [
     'AtomicCheckpointHook',
     'CheckpointFitHook',
+    'ClassCountHook',
     'CurvesHook',
     'StopAtNaNHook',
     'find_resumable',

@@ -65,10 +65,25 @@ def load_config(args: argparse.Namespace) -> Config:
         or config.get('work_dir')
         or str(Path('work_dirs') / Path(args.config).stem)
     )
-    if not torch.cuda.is_available() and config.get('env_cfg'):
-        # The default of the configs is for GPUs; several CPU processes talk by gloo.
-        config.env_cfg.dist_cfg = dict(backend='gloo')
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        _join_cpu_processes(config)
     return config
+
+
+def _join_cpu_processes(config: Config) -> None:
+    """Joins the processes that torchrun started on a machine without a GPU.
+
+    Upstream fault: mmengine 0.10.7 sets a CUDA device and gives the model one whenever
+    a launcher is used. It does the first only if no process group exists yet, and not
+    the second if the config names the devices. Goes when mmengine asks for a GPU first.
+    """
+    torch.distributed.init_process_group('gloo')
+    config.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        ),
+    )
 
 
 def set_resume(config: Config, resume: str) -> None:

@@ -5,10 +5,10 @@ stale, the comment says how that shows, and the figure is what its network count
 """
 
 import pytest
-from torch import nn
-
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
+
 from mmnv3.analysis import count
 from mmnv3.arch import get_spec
 from mmnv3.models import MobileNetV3
@@ -124,13 +124,23 @@ def test_table_6(name: str, slots: int, params: str, madds: float) -> None:
     assert abs(found.madds / 1e9 - madds) <= 0.02 * madds + 0.005
 
 
+def test_torchvision_recipe_counts_as_torchvision_does() -> None:
+    config = Config.fromfile('configs/ssdlite_mnv3_large_coco_tv.py')
+    config.model.bbox_head.num_classes = 90
+    init_default_scope('mmdet')
+    # torchvision prints this number with its COCO weights.
+    assert count(MODELS.build(config.model), (320, 320)).params == 3_440_060
+
+
 def test_counting_leaves_the_network_alone() -> None:
     net = MobileNetV3('small').train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     once, twice = count(net, (64, 64)), count(net, (64, 64))
     assert once == twice
     assert net.training and net.stem.conv.weight.device.type == 'cpu'
-    assert all((net.state_dict()[name] == value).all() for name, value in before.items())
+    assert all(
+        (net.state_dict()[name] == value).all() for name, value in before.items()
+    )
 
 
 def test_head_is_kept_at_every_width() -> None:

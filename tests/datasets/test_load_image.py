@@ -1,0 +1,78 @@
+"""Pictures that cannot be read, or not whole."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmnv3.datasets import LoadCheckedImage
+from mmnv3.datasets.load_image import read_image
+from mmnv3.errors import UserError
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (9, 9), 0)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp'])
+def test_whole_pictures_are_read(
+    picture: np.ndarray, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f'a.{suffix}'
+    cv2.imwrite(str(path), picture)
+    assert np.array_equal(read_image(path), cv2.imread(str(path)))
+    results = LoadCheckedImage().transform(dict(img_path=str(path)))
+    assert results['img_shape'] == results['ori_shape'] == (60, 80)
+
+
+def test_bytes_after_the_end_do_no_harm(picture: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / 'a.jpg'
+    cv2.imwrite(str(path), picture)
+    path.write_bytes(path.read_bytes() + bytes(100))
+    assert read_image(path).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_truncated_pictures_are_named(
+    picture: np.ndarray, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f'half.{suffix}'
+    cv2.imwrite(str(path), picture)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=rf'half\.{suffix}: the picture is truncated'):
+        read_image(path)
+
+
+@pytest.mark.parametrize('content', [b'', b'hello', b'\x00' * 99])
+def test_other_files_are_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r'a\.jpg: not a readable picture'):
+        read_image(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'gone\.jpg: cannot be opened \(No such file'):
+        read_image(tmp_path / 'gone.jpg')
+
+
+def test_training_skips_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+    monkeypatch.setattr(
+        'mmnv3.datasets.load_image.print_log', lambda line, **_: lines.append(line)
+    )
+    load = LoadCheckedImage(skip_damaged=True)
+    for name in ('a', 'b', 'a'):
+        assert load.transform(dict(img_path=str(tmp_path / name))) is None
+    assert [line.split('; ')[-1] for line in lines] == [
+        'skipped, 1 so far',
+        'skipped, 2 so far',
+    ]
+    with pytest.raises(UserError):
+        LoadCheckedImage().transform(dict(img_path=str(tmp_path / 'a')))

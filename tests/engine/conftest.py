@@ -1,0 +1,95 @@
+"""A small detector on a small generated set, trained by the real tools."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmnv3.datasets.demo import DemoSpec, write_demo_data
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('data') / 'demo'
+    write_demo_data(out, DemoSpec(train=16, val=4, size=128))
+    return out
+
+
+@pytest.fixture(scope='session')
+def config(demo_data: Path) -> Path:
+    """The demo config on that set, at 128 pixels, with a checkpoint every 2 steps."""
+    path = demo_data.parent / 'tiny_demo.py'
+    path.write_text(f"""
+_base_ = ['{ROOT}/configs/ssdlite_mnv3_small_demo.py']
+data_root = '{demo_data}/'
+resize = dict(type='Resize', scale=(128, 128), keep_ratio=False)
+train_pipeline = [
+    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='MinIoURandomCrop'),
+    resize,
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1)),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='mmnv3.LoadCheckedImage'),
+    resize,
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='PackDetInputs', meta_keys=(
+        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+model = dict(bbox_head=dict(anchor_generator=dict(input_size=128)))
+train_dataloader = dict(
+    batch_size=4, num_workers=1,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=2, num_workers=1,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_iters=6, val_interval=100)
+default_hooks = dict(
+    checkpoint=dict(interval=2, max_keep_ckpts=9), logger=dict(interval=1))
+""")
+    return path
+
+
+def start(tool: str, *args: object, **kwargs: object) -> subprocess.Popen:
+    """Starts a tool; its output goes to a pipe."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # One thread adds up in one order, and small tests gain nothing from two.
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope='session')
+def tool() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a tool to its end."""
+
+    def run(name: str, *args: object) -> subprocess.CompletedProcess:
+        process = start(name, *args)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(name, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def trained(config: Path, tool: Callable, tmp_path_factory) -> Path:
+    """The work directory of an uninterrupted training."""
+    work_dir = tmp_path_factory.mktemp('work')
+    done = tool('train.py', config, '--work-dir', work_dir)
+    assert done.returncode == 0, done.stderr
+    return work_dir

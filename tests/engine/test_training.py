@@ -1,0 +1,190 @@
+"""The tools end to end: train, resume after a kill, test, draw, and refuse."""
+
+import json
+import pickle
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from tests.engine.conftest import start
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+def test_training_leaves_what_a_person_wants_to_see(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert {'iter_2.pth', 'iter_4.pth', 'iter_6.pth', 'curves.png'} <= names
+    assert any(name.startswith('best_coco_bbox_mAP') for name in names)
+    assert cv2.imread(str(trained / 'curves.png')).shape[1] > 1000
+    log = next(trained.glob('*/*.log')).read_text()
+    assert 'eta:' in log and 'bbox_mAP_copypaste' in log
+
+
+def test_kill_and_resume_gives_the_weights_of_an_uninterrupted_training(
+    trained: Path, config: Path, tool: Callable, tmp_path: Path
+) -> None:
+    process = start('train.py', config, '--work-dir', tmp_path)
+    # At the log line after iteration 4 its checkpoint is there and 5 is under way.
+    for line in process.stdout:
+        if '[5/6]' in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / 'iter_6.pth').exists()
+    # What a kill while writing leaves behind must not be taken for a checkpoint.
+    (tmp_path / 'iter_5.pth.123.tmp').write_bytes(b'half')
+    (tmp_path / 'last_checkpoint').write_text('')
+    done = tool('train.py', config, '--work-dir', tmp_path, '--resume')
+    assert done.returncode == 0, done.stderr
+    assert 'resumed epoch: 0, iter: 4' in done.stdout
+    expected, found = weights(trained / 'iter_6.pth'), weights(tmp_path / 'iter_6.pth')
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    started = weights(trained / 'iter_2.pth')
+    assert any(not torch.equal(expected[key], started[key]) for key in expected)
+
+
+def test_testing_evaluates_dumps_and_draws(
+    trained: Path, config: Path, tool: Callable, tmp_path: Path
+) -> None:
+    done = tool(
+        'test.py', config, trained / 'iter_6.pth', '--work-dir', tmp_path,
+        '--show-dir', 'pictures', '--out', tmp_path / 'found.pkl',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 'coco/bbox_mAP:' in done.stdout
+    pictures = list(tmp_path.glob('*/pictures/*.jpg'))
+    assert len(pictures) == 4
+    with (tmp_path / 'found.pkl').open('rb') as file:
+        found = pickle.load(file)
+    assert len(found) == 4 and len(found[0]['pred_instances']['scores']) > 0
+
+
+WRONG = {
+    'no such config': (['train.py', 'configs/gone.py'], 'configs/gone.py: there is no'),
+    'no such checkpoint': (
+        ['test.py', '{config}', 'gone.pth'],
+        'gone.pth: there is no such checkpoint',
+    ),
+    'resume from nothing': (
+        ['train.py', '{config}', '--resume', 'gone.pth'],
+        'gone.pth: there is no such checkpoint',
+    ),
+    'another num_classes': (
+        ['test.py', '{config}', '{trained}/iter_6.pth',
+         '--cfg-options', 'model.bbox_head.num_classes=5'],
+        'iter_6.pth does not fit this config: .*bbox_head.cls_convs.0.1.weight is '
+        r'\(18, .*\(15, .*num_classes',
+    ),
+    'another architecture': (
+        ['train.py', '{config}', '--resume', '{trained}/iter_6.pth',
+         '--cfg-options', 'model.backbone.arch=small_minimalistic'],
+        'iter_6.pth does not fit this config: .*unknown to the model '
+        r'\(backbone.block1.se',
+    ),
+    'no annotation file': (
+        ['train.py', '{config}', '--cfg-options',
+         'train_dataloader.dataset.ann_file=gone.json'],
+        'gone.json: there is no such annotation file',
+    ),
+    'other classes in the data': (
+        ['train.py', '{config}', '--cfg-options', 'model.bbox_head.num_classes=5'],
+        r'num_classes. \(5\) .* 6\) in CheckedCocoDataset: set num_classes',
+    ),
+    'a loss that is no number': (
+        ['train.py', '{config}', '--cfg-options', 'optim_wrapper.optimizer.lr=1e30',
+         'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=20'],
+        'loss.* is not finite at iteration .*lower optim_wrapper.optimizer.lr',
+    ),
+    'mixed precision without a GPU': (
+        ['train.py', '{config}', '--amp'], '--amp needs a GPU',
+    ),
+    'another form of predictions': (
+        ['test.py', '{config}', '{trained}/iter_6.pth', '--out', 'found.csv'],
+        'found.csv: must end in .pkl',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('case', WRONG)
+def test_what_is_wrong_is_said_in_one_line(
+    case: str, trained: Path, config: Path, tool: Callable, tmp_path: Path
+) -> None:
+    args, message = WRONG[case]
+    if 'amp' in message and torch.cuda.is_available():
+        pytest.skip('there is a GPU')
+    args = [arg.format(config=config, trained=trained) for arg in args]
+    done = tool(*args[:2], '--work-dir', tmp_path, *args[2:])
+    assert done.returncode == 2, done.stderr
+    line = last_line(done.stderr)
+    assert line.startswith('error: ')
+    assert re.search(message, line), line
+    assert 'Traceback' not in done.stderr
+    assert not list(tmp_path.glob('*.pth')) or case.startswith('a loss')
+
+
+def test_a_truncated_picture_is_skipped_in_training_and_named_in_testing(
+    trained: Path, config: Path, demo_data: Path, tool: Callable, tmp_path: Path
+) -> None:
+    train, val = (
+        next((demo_data / 'leftImg8bit' / part).rglob('*.jpg'))
+        for part in ('train', 'val')
+    )
+    contents = {path: path.read_bytes() for path in (train, val)}
+    try:
+        for path, content in contents.items():
+            path.write_bytes(content[: len(content) // 2])
+        done = tool(
+            'train.py', config, '--work-dir', tmp_path, '--cfg-options',
+            'train_cfg.val_interval=100', 'train_cfg.val_begin=100',
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        text = done.stdout + done.stderr
+        assert f'{train}: the picture is truncated; skipped, 1 so far' in text
+        done = tool('test.py', config, trained / 'iter_6.pth', '--work-dir', tmp_path)
+        assert done.returncode == 2
+        assert last_line(done.stderr) == f'error: {val}: the picture is truncated'
+    finally:
+        for path, content in contents.items():
+            path.write_bytes(content)
+
+
+def test_fine_tuning_leaves_the_head_behind_and_says_so(
+    trained: Path, config: Path, demo_data: Path, tool: Callable, tmp_path: Path
+) -> None:
+    classes = 'metainfo.classes=disc,ring,square,triangle,star'
+    done = tool(
+        'train.py', config, '--work-dir', tmp_path, '--cfg-options',
+        f'load_from={trained}/iter_6.pth', 'model.bbox_head.num_classes=5',
+        f'train_dataloader.dataset.{classes}', f'val_dataloader.dataset.{classes}',
+        'train_cfg.max_iters=1',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 'fits in part, the rest keeps its initialisation: 12 of another shape' in (
+        done.stdout + done.stderr
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_alike(config: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ['bash', 'tools/dist_train.sh', str(config), '2', '--work-dir', str(tmp_path)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    scalars = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    losses = [json.loads(line)['loss'] for line in scalars if '"loss"' in line]
+    assert len(losses) == 6
+    assert (tmp_path / 'iter_6.pth').is_file()

@@ -1,0 +1,55 @@
+"""The Python of the README runs, and what its commands name exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.registry import init_default_scope
+
+from mmnv3.models import MobileNetV3
+from mmnv3.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+
+
+@pytest.mark.parametrize('code', BLOCKS)
+def test_python_blocks_run(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    if 'found' in names:
+        assert names['found'][0].bboxes.shape[1] == 4
+    if 'save_spec' in names:
+        net = MobileNetV3(arch='my_net.json')
+        assert net.block5.depthwise.conv.out_channels == 160
+    if isinstance(names.get('backbone'), dict):
+        from mmdet.registry import MODELS as MMDET_MODELS
+
+        init_default_scope('mmdet')
+        assert isinstance(MMDET_MODELS.build(names['backbone']), MobileNetV3)
+        assert MODELS.get('MobileNetV3') is MobileNetV3
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    named = set(re.findall(r'(?:configs|tools|mmnv3|docs|tests)/[\w/.]+', README))
+    assert len(named) > 15
+    missing = [name for name in named if not (ROOT / name.rstrip('.')).exists()]
+    assert not missing
+
+
+def test_every_config_is_listed() -> None:
+    listed = README.split('| config | what |')[1].split('\n\n')[0]
+    # `ssdlite_mnv2[_050,_035]_coco.py` and `…_small_coco.py` stand for several.
+    patterns = []
+    for name in re.findall(r'`([\w…\[\],.]+\.py)`', listed):
+        pattern = re.escape(name).replace(re.escape('…'), r'ssdlite_mnv3')
+        pattern = re.sub(
+            r'\\\[(.*?)\\\]', lambda m: '(' + m[1].replace(',', '|') + ')?', pattern
+        )
+        patterns.append(pattern)
+    for path in ROOT.glob('configs/*.py'):
+        assert any(re.fullmatch(p, path.name) for p in patterns), path.name
