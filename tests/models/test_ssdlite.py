@@ -141,6 +141,22 @@ def test_generic_suppression_agrees_with_the_early_one(pair: tuple) -> None:
     assert torch.equal(quick.labels, slow.labels)
 
 
+def test_class_agnostic_suppression_is_mmdets(pair: tuple) -> None:
+    head, x = pair[1][2], torch.rand(1, 3, 320, 320) * 2 - 1
+    cfg = ConfigDict(
+        nms=dict(type='nms', iou_threshold=0.3, class_agnostic=True),
+        score_thr=0.1,
+        max_per_img=50,
+    )
+    with torch.no_grad():
+        found = head.predict_by_feat(
+            *run(pair[1], x), cfg=cfg, batch_img_metas=[dict(img_shape=(320, 320))]
+        )[0]
+    overlaps = box_iou(found.bboxes, found.bboxes).fill_diagonal_(0)
+    assert len(found) > 5 and len(found.labels.unique()) > 1
+    assert overlaps.nan_to_num().max() <= 0.3
+
+
 def targets() -> tuple[list, list]:
     boxes = torch.tensor([[30.0, 40, 150, 200], [200, 180, 260, 300]])
     return (
@@ -177,6 +193,35 @@ def test_focal_loss_by_hand() -> None:
     off = (deltas - torch.cat(wanted, 1)[0]).abs() * torch.cat(weights, 1)[0]
     huber = torch.where(off < 1, off**2 / 2, off - 0.5).sum() / matched / 4
     assert losses['loss_bbox'][0].item() == pytest.approx(huber.item(), 1e-4)
+
+
+def test_iou_loss_sees_boxes_in_pixels() -> None:
+    parts = detector(
+        num_classes=3, reg_decoded_bbox=True, loss_bbox=dict(type='mmdet.GIoULoss')
+    ).eval()
+    head = parts[2]
+    instances, metas = targets()
+    scores, boxes = run(parts, torch.rand(1, 3, 320, 320))
+    anchors, flags = head.get_anchors([s.shape[-2:] for s in scores], metas, 'cpu')
+    _, _, wanted, weights, _ = head.get_targets(anchors, flags, instances, metas)
+    matched = torch.cat(weights, 1)[0, :, 0] > 0
+    anchors = torch.cat(anchors[0])
+    codes = torch.zeros_like(anchors)
+    codes[matched] = head.bbox_coder.encode(
+        anchors[matched], torch.cat(wanted, 1)[0, matched]
+    )
+    perfect, start = [], 0
+    for level in boxes:
+        count = level[0].numel() // 4
+        part = codes[start : start + count].view(*level.shape[-2:], -1)
+        perfect.append(part.permute(2, 0, 1)[None])
+        start += count
+    loss = head.loss_by_feat(scores, perfect, instances, metas)['loss_bbox'][0]
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+    random = head.loss_by_feat(scores, boxes, instances, metas)['loss_bbox'][0]
+    assert random > 0.1
+    random.backward()
+    assert parts[1].extra_layers[0][0].conv.weight.grad is not None
 
 
 def test_softmax_losses_equal_torchvision(pair: tuple) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.models.dense_heads import SSDHead
-from mmdet.models.losses import smooth_l1_loss
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmnv3.errors import UserError
 from mmnv3.models.dense_heads.progressive_nms import progressive_nms
 from mmnv3.registry import MODELS
 
@@ -38,17 +38,17 @@ class SSDLiteHead(SSDHead):
     """Depthwise predictors on every level, and two recipes to train them.
 
     With a sigmoid ``loss_cls`` (the default, the paper's pipeline config) there is no
-    background class, every anchor counts, and the box loss is divided by the four
-    numbers of a box as well. With ``loss_cls=None`` it is SSD's softmax with hard
-    negatives, as in mmdet and torchvision; the background is then the last class.
-    Both divide by the number of matched anchors of the batch.
+    background class, every anchor counts, and ``loss_bbox`` is used. With
+    ``loss_cls=None`` it is SSD's softmax with hard negatives and smooth L1, as in mmdet
+    and torchvision; the background is then the last class. Both divide by the number of
+    matched anchors of the batch.
 
     Post-processing suppresses class by class in one pass and stops early, with the
     same result (see :mod:`mmnv3.models.dense_heads.progressive_nms`). ``test_cfg``
     takes mmdet's ``score_thr``, ``nms``, ``max_per_img`` and ``min_bbox_size``, and
     ``nms_pre_per_class``, the most candidates of one class (torchvision's
     ``topk_candidates``). mmdet's ``nms_pre``, a limit per level that exists to save
-    time, is used where the suppression is another than ``'nms'``.
+    time, is used where another suppression than plain ``'nms'`` is configured.
 
     Args:
         num_classes: Classes without background.
@@ -56,6 +56,10 @@ class SSDLiteHead(SSDHead):
         anchor_generator: A ``SSDLiteAnchorGenerator`` by default; its ``input_size``
             must be the network's.
         loss_cls: A sigmoid loss over classes, or None.
+        loss_bbox: Box loss beside a sigmoid one; by default smooth L1 with the pipeline
+            config's division by the four numbers of a box.
+        reg_decoded_bbox: Whether the box loss sees boxes in pixels, as IoU losses
+            want, and not their codes.
         prior_prob: The probability that a sigmoid classifier gives every class at
             first; 0.01 is the pipeline config's bias of -4.6.
         norm_cfg: Normalisation.
@@ -72,6 +76,8 @@ class SSDLiteHead(SSDHead):
         in_channels: Sequence[int] = (672, 480, 512, 256, 256, 128),
         anchor_generator: dict | None = None,
         loss_cls: dict | None = dict(type='mmnv3.SigmoidFocalLoss'),  # noqa: B006
+        loss_bbox: dict | None = None,
+        reg_decoded_bbox: bool = False,
         prior_prob: float = 0.01,
         norm_cfg: dict | None = None,
         bbox_coder: dict | None = None,
@@ -93,6 +99,7 @@ class SSDLiteHead(SSDHead):
             ),
             bbox_coder=bbox_coder
             or dict(type='mmdet.DeltaXYWHBBoxCoder', target_stds=(0.1, 0.1, 0.2, 0.2)),
+            reg_decoded_bbox=reg_decoded_bbox,
             train_cfg=train_cfg or _TRAIN_CFG,
             test_cfg=test_cfg or _TEST_CFG,
             init_cfg=init_cfg or dict(type='Normal', layer='Conv2d', std=0.03),
@@ -107,6 +114,9 @@ class SSDLiteHead(SSDHead):
         # mmdet 3.3.0 and onedl-mmdetection 3.5.1 read `loss_cls` when they predict,
         # and their SSDHead never sets it (mmdetection#11063).
         self.loss_cls = MODELS.build(loss_cls) if loss_cls else None
+        self.loss_bbox = MODELS.build(
+            loss_bbox or dict(type='mmdet.SmoothL1Loss', beta=1.0, loss_weight=1 / 4)
+        )
 
     def _init_layers(self) -> None:
         self.cls_out_channels = self.num_classes + self._has_background
@@ -129,7 +139,7 @@ class SSDLiteHead(SSDHead):
         """Anchors and their validity; see ``AnchorHead.get_anchors``.
 
         Raises:
-            ValueError: When the images are not as large as the anchors believe.
+            UserError: When the images are not as large as the anchors believe.
         """
         self._check_size(batch_img_metas[0])
         return super().get_anchors(featmap_sizes, batch_img_metas, device)
@@ -140,7 +150,7 @@ class SSDLiteHead(SSDHead):
         )[:2]
         expected = getattr(self.prior_generator, 'input_size', (width, height))
         if (width, height) != expected:
-            raise ValueError(
+            raise UserError(
                 f'the network got an input of {width}x{height}, but anchor_generator '
                 f'has input_size={expected}; set it to ({width}, {height})'
             )
@@ -183,12 +193,10 @@ class SSDLiteHead(SSDHead):
                 avg_factor,
             )
         loss_cls = self.loss_cls(cls_score, labels, label_weights, avg_factor)
-        loss_bbox = smooth_l1_loss(
-            bbox_pred,
-            bbox_targets,
-            bbox_weights,
-            beta=self.train_cfg['smoothl1_beta'],
-            avg_factor=avg_factor * self.bbox_coder.encode_size,
+        if self.reg_decoded_bbox:
+            bbox_pred = self.bbox_coder.decode(anchor, bbox_pred)
+        loss_bbox = self.loss_bbox(
+            bbox_pred, bbox_targets, bbox_weights, avg_factor=avg_factor
         )
         return loss_cls[None], loss_bbox
 
@@ -209,8 +217,9 @@ class SSDLiteHead(SSDHead):
         """
         self._check_size(img_meta)
         cfg = self.test_cfg if cfg is None else cfg
-        plain = with_nms and cfg['nms'].get('type', 'nms') == 'nms'
-        if not plain or cfg.get('min_bbox_size', -1) >= 0:
+        nms = {'type': 'nms', **cfg['nms']}
+        plain = set(nms) == {'type', 'iou_threshold'} and nms['type'] == 'nms'
+        if not (with_nms and plain) or cfg.get('min_bbox_size', -1) >= 0:
             return super()._predict_by_feat_single(
                 cls_score_list,
                 bbox_pred_list,
@@ -236,7 +245,7 @@ class SSDLiteHead(SSDHead):
         boxes, best, labels = progressive_nms(
             scores,
             decode,
-            iou_threshold=cfg['nms']['iou_threshold'],
+            iou_threshold=nms['iou_threshold'],
             score_threshold=cfg.get('score_thr', 0),
             max_num=cfg['max_per_img'],
             per_class=cfg.get('nms_pre_per_class', -1),
