@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Trains on several processes of this machine: CONFIG PROCESSES [OPTION ...]
 set -euo pipefail
-torchrun --standalone --nproc_per_node="$2" \
+"${PYTHON:-python}" -m torch.distributed.run --standalone --nproc_per_node="$2" \
     "$(dirname "$0")/train.py" "$1" --launcher pytorch "${@:3}"

@@ -4,6 +4,8 @@ The figures are those of the paper's tables (arXiv 1905.02244v5); where a print 
 stale, the comment says how that shows, and the figure is what its network counts.
 """
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -13,6 +15,8 @@ from mmnv3.analysis import count
 from mmnv3.arch import get_spec
 from mmnv3.models import MobileNetV3
 from mmnv3.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
 
 # Tables 1 and 2, row by row: parameters, and multiply-adds at 224 pixels in millions.
 ROWS = {
@@ -113,7 +117,7 @@ TABLE_6 = [
 
 @pytest.mark.parametrize(('name', 'slots', 'params', 'madds'), TABLE_6)
 def test_table_6(name: str, slots: int, params: str, madds: float) -> None:
-    config = Config.fromfile(f'configs/ssdlite_{name}_coco.py')
+    config = Config.fromfile(ROOT / f'configs/ssdlite_{name}_coco.py')
     config.model.bbox_head.num_classes = slots
     init_default_scope('mmdet')
     detector = MODELS.build(config.model)
@@ -125,7 +129,7 @@ def test_table_6(name: str, slots: int, params: str, madds: float) -> None:
 
 
 def test_torchvision_recipe_counts_as_torchvision_does() -> None:
-    config = Config.fromfile('configs/ssdlite_mnv3_large_coco_tv.py')
+    config = Config.fromfile(ROOT / 'configs/ssdlite_mnv3_large_coco_tv.py')
     config.model.bbox_head.num_classes = 90
     init_default_scope('mmdet')
     # torchvision prints this number with its COCO weights.
