@@ -141,6 +141,33 @@ def test_generic_suppression_agrees_with_the_early_one(pair: tuple) -> None:
     assert torch.equal(quick.labels, slow.labels)
 
 
+def test_sigmoid_detections_agree_with_mmdets() -> None:
+    torch.manual_seed(0)
+    parts = detector(num_classes=5).eval()
+    calibrate_norms(parts, lambda x: run(parts, x))
+    head, x = parts[2], torch.rand(1, 3, 320, 320) * 2 - 1
+    meta = dict(img_shape=(320, 320), pad_shape=(320, 320))
+    cfg = ConfigDict(
+        nms=dict(type='nms', iou_threshold=0.5), score_thr=0.3, max_per_img=30
+    )
+    with torch.no_grad():
+        maps = run(parts, x)
+        quick = head.predict_by_feat(*maps, batch_img_metas=[meta], cfg=cfg)[0]
+        slow = super(SSDLiteHead, head)._predict_by_feat_single(
+            [level[0] for level in maps[0]],
+            [level[0] for level in maps[1]],
+            [None] * 6,
+            head.get_anchors([s.shape[-2:] for s in maps[0]], [meta], 'cpu')[0][0],
+            meta,
+            cfg,
+        )
+    assert len(quick) == len(slow) > 3
+    assert quick.scores.min() > 0.3
+    torch.testing.assert_close(quick.scores, slow.scores)
+    torch.testing.assert_close(quick.bboxes, slow.bboxes, rtol=1e-4, atol=1e-2)
+    assert torch.equal(quick.labels, slow.labels)
+
+
 def test_class_agnostic_suppression_is_mmdets(pair: tuple) -> None:
     head, x = pair[1][2], torch.rand(1, 3, 320, 320) * 2 - 1
     cfg = ConfigDict(

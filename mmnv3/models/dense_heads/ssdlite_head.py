@@ -230,10 +230,13 @@ class SSDLiteHead(SSDHead):
                 rescale,
                 with_nms,
             )
-        logits = _flatten(cls_score_list, self.cls_out_channels)
-        scores = (
-            logits.softmax(-1)[:, :-1] if self._has_background else logits.sigmoid()
-        )
+        ranked = _flatten(cls_score_list, self.cls_out_channels)
+        threshold = torch.tensor(cfg.get('score_thr', 0.0), dtype=torch.float64)
+        if self._has_background:
+            ranked = ranked.softmax(-1)[:, :-1]
+        else:
+            # The sigmoid keeps the order, so only the detections need it.
+            threshold = threshold.logit()
         deltas = _flatten(bbox_pred_list, self.bbox_coder.encode_size)
         priors = torch.cat(mlvl_priors)
 
@@ -242,15 +245,17 @@ class SSDLiteHead(SSDHead):
                 priors[index], deltas[index], max_shape=img_meta['img_shape']
             )
 
-        boxes, best, labels = progressive_nms(
-            scores,
+        boxes, scores, labels = progressive_nms(
+            ranked,
             decode,
             iou_threshold=nms['iou_threshold'],
-            score_threshold=cfg.get('score_thr', 0),
+            score_threshold=threshold.item(),
             max_num=cfg['max_per_img'],
             per_class=cfg.get('nms_pre_per_class', -1),
         )
-        results = InstanceData(bboxes=boxes, scores=best, labels=labels)
+        if not self._has_background:
+            scores = scores.sigmoid()
+        results = InstanceData(bboxes=boxes, scores=scores, labels=labels)
         return self._bbox_post_process(
             results, cfg, rescale, with_nms=False, img_meta=img_meta
         )
