@@ -35,7 +35,7 @@ class CurvesHook(Hook):
     """
 
     priority = 'VERY_LOW'
-    _points = 'validation_curve'
+    _points = 'curve_of_validation'
 
     def __init__(self, metrics: tuple[str, ...] = _METRICS) -> None:
         self.metrics = tuple(metrics)

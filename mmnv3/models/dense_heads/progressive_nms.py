@@ -57,7 +57,7 @@ def progressive_nms(
         exhausted = passing < size or size == scores.numel()
         if keep.numel() == max_num or exhausted:
             return boxes[keep], best[keep], labels[keep]
-        size *= 4
+        size *= 2
 
 
 def _class_nms(
