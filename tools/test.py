@@ -2,7 +2,7 @@
 
 Example:
     python tools/test.py configs/ssdlite_mnv3_small_demo.py \
-        work_dirs/ssdlite_mnv3_small_demo/iter_740.pth --show-dir pictures
+        work_dirs/ssdlite_mnv3_small_demo/iter_840.pth --show-dir pictures
 """
 
 from mmengine.evaluator import DumpResults
