@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 from torchvision.io import ImageReadMode, read_image
@@ -319,6 +320,13 @@ def test_defaults_fit_together() -> None:
         (480, 1, 1),
     ]
     assert len(found) == 100
+
+
+@pytest.mark.parametrize('scope', ['mmseg', 'mmpretrain', 'mmengine'])
+def test_builds_under_any_default_scope(scope: str) -> None:
+    with DefaultScope.overwrite_default_scope(scope):
+        SSDLiteHead(num_classes=3)
+        SSDLiteNeck()
 
 
 def test_anchors_for_another_input_are_refused() -> None:

@@ -16,6 +16,8 @@ from mmnv3.registry import MODELS
 _TRAIN_CFG = dict(
     assigner=dict(
         type='mmdet.MaxIoUAssigner',
+        # The assigner's own default has no prefix, and fails under other scopes.
+        iou_calculator=dict(type='mmdet.BboxOverlaps2D'),
         pos_iou_thr=0.5,
         neg_iou_thr=0.5,
         min_pos_iou=0.0,
