@@ -25,6 +25,7 @@ model = dict(
         anchor_generator=dict(layout='torchvision'),
         loss_cls=None,
     ),
+    train_cfg=dict(neg_pos_ratio=3, smoothl1_beta=1.0),
     test_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.55),
         nms_pre_per_class=300,

@@ -9,7 +9,7 @@ import argparse
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mmnv3.analysis.latency import measure_detector
 from mmnv3.datasets.load_image import read_image
-from mmnv3.engine.launch import existing_checkpoint, one_line_errors
+from mmnv3.engine.launch import existing_checkpoint, one_line_errors, read_config
 
 
 def main() -> None:
@@ -40,21 +40,20 @@ def main() -> None:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        default={},
         metavar='KEY=VALUE',
         help='override settings of the config',
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with one_line_errors():
-        config = Config.fromfile(args.config)
-        config.merge_from_dict(args.cfg_options)
+        config = read_config(args.config, args.cfg_options)
         init_default_scope(config.get('default_scope', 'mmdet'))
         torch.manual_seed(0)
         detector = MODELS.build(config.model)
         detector.init_weights()
         if args.checkpoint:
-            load_checkpoint(detector, existing_checkpoint(args.checkpoint), 'cpu')
+            path = existing_checkpoint(args.checkpoint)
+            load_checkpoint(detector, path, 'cpu', strict=True)
         picture = (
             cv2.resize(read_image(args.image), tuple(args.size))
             if args.image

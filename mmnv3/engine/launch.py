@@ -47,19 +47,28 @@ def base_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def read_config(path: str, options: dict | None = None) -> Config:
+    """Reads a config and overrides some of its settings.
+
+    Raises:
+        UserError: When the file is missing.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'{path}: there is no such config file')
+    config = Config.fromfile(path)
+    config.merge_from_dict(options or {})
+    return config
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Reads the config of parsed arguments and applies the shared options.
 
     Raises:
         UserError: When the file is missing.
     """
-    if not Path(args.config).is_file():
-        raise UserError(f'{args.config}: there is no such config file')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = Config.fromfile(args.config)
+    config = read_config(args.config, args.cfg_options)
     config.launcher = args.launcher
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
     config.work_dir = (
         args.work_dir
         or config.get('work_dir')
@@ -101,7 +110,7 @@ def set_resume(config: Config, resume: str) -> None:
         newest = find_resumable(config.work_dir)
         config.resume, config.load_from = newest is not None, newest and str(newest)
         return
-    config.resume, config.load_from = True, str(existing_checkpoint(resume))
+    config.resume, config.load_from = True, existing_checkpoint(resume)
 
 
 def set_amp(config: Config) -> None:
