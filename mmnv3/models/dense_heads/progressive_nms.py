@@ -6,6 +6,9 @@ sorted candidates, and the prefix can be tried short and lengthened only where i
 not suffice. The result is that of suppressing all candidates class by class, at a cost
 that depends neither on the number of classes nor on how many candidates pass the
 threshold.
+
+Two lengths grow. The pool is what is sorted and decoded, a few operations on everything
+at once; the prefix is what is suppressed, where the pairs count.
 """
 
 from __future__ import annotations
@@ -15,6 +18,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torchvision.ops import nms
+
+# Candidates sorted and decoded at first, as a multiple of the detections wanted, and
+# the growth of their number where that is too few: trained detectors mostly need two to
+# four times, and cluttered pictures with few classes ten.
+_POOL = 4
 
 
 def progressive_nms(
@@ -41,7 +49,7 @@ def progressive_nms(
         Boxes (M, 4), scores (M,) falling, and classes (M,).
     """
     num_classes, scores = scores.size(1), scores.flatten()
-    size = 2 * max_num
+    size = _POOL * max_num
     while True:
         size = min(size, scores.numel())
         best, picked = scores.topk(size)
@@ -53,26 +61,34 @@ def progressive_nms(
             within = _rank_within(labels) < per_class
             best, labels, anchors = best[within], labels[within], anchors[within]
         boxes = decode(anchors)
-        keep = _class_nms(boxes, best, labels, iou_threshold)[:max_num]
+        keep = _class_nms(boxes, best, labels, iou_threshold, max_num)
         exhausted = passing < size or size == scores.numel()
         if keep.numel() == max_num or exhausted:
             return boxes[keep], best[keep], labels[keep]
-        size *= 2
+        size *= _POOL
 
 
 def _class_nms(
-    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_num: int
 ) -> Tensor:
-    """One suppression for all classes: each is moved to a place of its own.
+    """The first ``max_num`` survivors of one suppression for all classes.
 
-    In double precision, since the move would cost single precision the digits that
-    decide overlaps close to the threshold.
+    Each class is moved to a place of its own, in double precision, since the move would
+    cost single precision the digits that decide overlaps close to the threshold. What
+    survived a shorter prefix stands, and only what follows is tried against it.
     """
     if not boxes.numel():
         return labels
-    boxes = boxes.double()
-    place = labels.unsqueeze(1) * (boxes.max() - boxes.min() + 1)
-    return nms(boxes + place, scores.double(), iou_threshold)
+    boxes, scores = boxes.double(), scores.double()
+    low, high = boxes.aminmax()
+    boxes = boxes + labels.unsqueeze(1) * (high - low + 1)
+    end = min(2 * max_num, len(boxes))
+    keep = nms(boxes[:end], scores[:end], iou_threshold)
+    while len(keep) < max_num and end < len(boxes):
+        begin, end = end, min(2 * end, len(boxes))
+        tried = torch.cat([keep, torch.arange(begin, end, device=keep.device)])
+        keep = tried[nms(boxes[tried], scores[tried], iou_threshold)]
+    return keep[:max_num]
 
 
 def _rank_within(groups: Tensor) -> Tensor:

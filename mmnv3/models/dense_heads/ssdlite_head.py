@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -128,7 +129,7 @@ class SSDLiteHead(SSDHead):
         """Initialises; a sigmoid classifier starts from rare objects."""
         super().init_weights()
         if self.use_sigmoid_cls:
-            bias = torch.logit(torch.tensor(self.prior_prob)).item()
+            bias = _logit(self.prior_prob)
             for convs in self.cls_convs:
                 nn.init.constant_(convs[-1].bias, bias)
 
@@ -233,12 +234,12 @@ class SSDLiteHead(SSDHead):
                 with_nms,
             )
         ranked = _flatten(cls_score_list, self.cls_out_channels)
-        threshold = torch.tensor(cfg.get('score_thr', 0.0), dtype=torch.float64)
+        threshold = cfg.get('score_thr', 0.0)
         if self._has_background:
             ranked = ranked.softmax(-1)[:, :-1]
         else:
             # The sigmoid keeps the order, so only the detections need it.
-            threshold = threshold.logit()
+            threshold = _logit(threshold)
         deltas = _flatten(bbox_pred_list, self.bbox_coder.encode_size)
         priors = torch.cat(mlvl_priors)
 
@@ -251,7 +252,7 @@ class SSDLiteHead(SSDHead):
             ranked,
             decode,
             iou_threshold=nms['iou_threshold'],
-            score_threshold=threshold.item(),
+            score_threshold=threshold,
             max_num=cfg['max_per_img'],
             per_class=cfg.get('nms_pre_per_class', -1),
         )
@@ -261,6 +262,13 @@ class SSDLiteHead(SSDHead):
         return self._bbox_post_process(
             results, cfg, rescale, with_nms=False, img_meta=img_meta
         )
+
+
+def _logit(probability: float) -> float:
+    """The logit, also of 0 and 1."""
+    if not 0 < probability < 1:
+        return -math.inf if probability <= 0 else math.inf
+    return math.log(probability / (1 - probability))
 
 
 def _flatten(maps: list[Tensor], size: int) -> Tensor:
