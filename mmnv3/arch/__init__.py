@@ -10,6 +10,7 @@ import os
 from mmnv3.arch.io import load_spec, save_spec
 from mmnv3.arch.scale import scale_width, set_outputs
 from mmnv3.arch.spec import (
+    DILATIONS,
     OUTPUT_STRIDES,
     BlockPlan,
     BlockSpec,
@@ -24,6 +25,7 @@ from mmnv3.arch.taps import Tap, find_taps, list_taps, tap_aliases
 from mmnv3.arch.zoo import ZOO
 
 __all__ = [
+    'DILATIONS',
     'OUTPUT_STRIDES',
     'TAILS',
     'ZOO',

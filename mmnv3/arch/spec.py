@@ -14,6 +14,7 @@ from dataclasses import dataclass
 ACTIVATIONS = ('relu', 'relu6', 'hswish')
 GATES = ('hsigmoid', 'sigmoid')
 OUTPUT_STRIDES = (32, 16, 8)
+DILATIONS = ('tensorflow', 'torchvision')
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -214,43 +215,52 @@ class BlockPlan:
         return self.reduction if self.spec.fused else self.reduction // self.stride
 
 
-def plan_blocks(spec: NetSpec, output_stride: int = 32) -> Iterator[BlockPlan]:
+def plan_blocks(
+    spec: NetSpec, output_stride: int = 32, dilation: str = 'tensorflow'
+) -> Iterator[BlockPlan]:
     """Derives what every block of a network looks like when it is built.
 
-    A block that would take the reduction beyond ``output_stride`` keeps its
-    resolution; blocks after it, not the block itself, are dilated in its stead. The
-    residual is decided on the rewritten stride, as slim does, so that MobileNetV3-
-    Small's halved block 9 gains one at output stride 16.
+    A block that would take the reduction beyond ``output_stride`` keeps its resolution,
+    and later blocks are dilated in its stead.
 
     Args:
         spec: The network.
         output_stride: 32, 16 or 8.
+        dilation: What becomes of the block itself that keeps its resolution.
+            ``'tensorflow'``: it is not dilated, and where its input and output are of
+            one width it gains a residual, since slim asks for the rewritten stride.
+            Of the paper's networks that is MobileNetV3-Small's halved block 9 at output
+            stride 16. ``'torchvision'``: it is dilated like those after it, and keeps
+            the residual that the original stride gives it: none.
 
     Raises:
-        ValueError: For any other output stride.
+        ValueError: For any other output stride or dilation.
     """
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(
             f'output_stride={output_stride!r} is impossible; possible: '
             f'{", ".join(map(str, OUTPUT_STRIDES))}'
         )
-    channels, reduction, dilation = spec.stem.out, spec.stem.stride, 1
+    _check_choice('dilation', dilation, DILATIONS)
+    like_torchvision = dilation == 'torchvision'
+    channels, reduction, rate = spec.stem.out, spec.stem.stride, 1
     nominal = reduction
     for index, block in enumerate(spec.blocks, 1):
         nominal *= block.stride
         stride = block.stride if reduction * block.stride <= output_stride else 1
         reduction *= stride
+        next_rate = rate * (block.stride // stride)
         se_hidden = block.se.hidden(channels, block.expand) if block.se else 0
+        deciding_stride = block.stride if like_torchvision else stride
         yield BlockPlan(
             name=f'block{index}',
             spec=block,
             in_channels=channels,
             stride=stride,
-            dilation=dilation,
-            residual=block.residual and stride == 1 and channels == block.out,
+            dilation=next_rate if like_torchvision else rate,
+            residual=block.residual and deciding_stride == 1 and channels == block.out,
             se_hidden=se_hidden,
             reduction=reduction,
             nominal_stride=nominal,
         )
-        channels = block.out
-        dilation *= block.stride // stride
+        channels, rate = block.out, next_rate

@@ -26,7 +26,8 @@ def _halve_outputs(spec: NetSpec) -> NetSpec:
         for plan in plan_blocks(spec)
     ]
     halved = set_outputs(spec, spec.stem.out, outs)
-    return replace(halved, last=replace(spec.last, out=spec.last.out // 2))
+    last = spec.last and replace(spec.last, out=spec.last.out // 2)
+    return replace(halved, last=last)
 
 
 def _halve_outputs_and_expansion(spec: NetSpec) -> NetSpec:
@@ -40,6 +41,11 @@ def _halve_outputs_and_expansion(spec: NetSpec) -> NetSpec:
     blocks = list(halved.blocks)
     blocks[first] = replace(blocks[first], expand=blocks[first].expand // 2)
     return replace(halved, blocks=tuple(blocks))
+
+
+def _drop_last(spec: NetSpec) -> NetSpec:
+    """Leaves out the last 1×1, which DeepLab's MobileNetV2 does not have."""
+    return replace(spec, last=None)
 
 
 def _scale_last(spec: NetSpec) -> NetSpec:
@@ -67,7 +73,12 @@ TAILS: dict[str, dict[str, _Edit]] = {
         'v2': _scale_last,
         'mnasnet_a1': lambda spec: _round_se(_scale_last(spec)),
     },
-    'segmentation': dict.fromkeys(_V3, _halve_outputs_and_expansion),
+    'segmentation': {
+        **dict.fromkeys(_V3, _halve_outputs_and_expansion),
+        # 1.16 M parameters; Table 7 prints 1.15. Halving the expansion of the first
+        # stride-32 block as well would give 1.06.
+        'v2': lambda spec: _halve_outputs(_drop_last(spec)),
+    },
 }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks.conv_module import efficient_conv_bn_eval_forward
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import BlockPlan
 from mmnv3.registry import MODELS
@@ -29,7 +31,7 @@ class Conv2dSame(nn.Conv2d):
     Takes the arguments of ``nn.Conv2d``; ``padding`` is ignored.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Maps (N, C, H, W) to (N, out, ⌈H / stride⌉, ⌈W / stride⌉)."""
         missing = [
             max(
@@ -40,7 +42,7 @@ class Conv2dSame(nn.Conv2d):
                 x.shape[-2:], self.stride, self.kernel_size, self.dilation
             )
         ]
-        padding, weight = [(total + 1) // 2 for total in missing], self.weight
+        padding = [(total + 1) // 2 for total in missing]
         uneven = [total % 2 for total in missing]
         if any(uneven) and (torch.is_grad_enabled() or max(self.dilation) > 1):
             # F.pad counts from the last dimension.
@@ -56,7 +58,7 @@ class Conv2dSame(nn.Conv2d):
         elif any(uneven):
             weight = F.pad(weight, (uneven[1], 0, uneven[0], 0))
         return F.conv2d(
-            x, weight, self.bias, self.stride, padding, self.dilation, self.groups
+            x, weight, bias, self.stride, padding, self.dilation, self.groups
         )
 
 
@@ -81,13 +83,33 @@ def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
 
 
 class ConvNormAct(ConvModule):
-    """mmcv's ``ConvModule`` that leaves initialisation to its owner's ``init_cfg``.
+    """mmcv's ``ConvModule``, with its owner's initialisation and faster inference.
 
     A plain one initialises itself after its owner has, and so undoes it.
+
+    In inference on a CPU batch normalisation is folded into the kernel: a pass over the
+    output of its own takes a third of LR-ASPP-Large's time on a street scene. The fold
+    is made anew for every picture, so that weights may change, and costs nothing beside
+    that. A GPU would wait for its small kernels.
     """
 
     def init_weights(self) -> None:
         """Does nothing."""
+
+    def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
+        """Maps (N, C, H, W) to (N, out, H / stride, W / stride)."""
+        folds = (
+            norm
+            and x.device.type == 'cpu'
+            and not torch.is_grad_enabled()
+            and isinstance(self.norm, _BatchNorm)
+            and not self.norm.training
+            and self.norm.track_running_stats
+        )
+        if not folds:
+            return super().forward(x, activate, norm)
+        x = efficient_conv_bn_eval_forward(self.norm, self.conv, x)
+        return self.activate(x) if activate and self.with_activation else x
 
 
 def conv_bn_act(

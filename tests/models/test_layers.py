@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from mmnv3.arch import ZOO, plan_blocks
-from mmnv3.models.layers import Bottleneck, Conv2dSame, SqueezeExcite, same_conv_cfg
+from mmnv3.models.layers import (
+    Bottleneck,
+    Conv2dSame,
+    SqueezeExcite,
+    conv_bn_act,
+    same_conv_cfg,
+)
 
 
 def same_convolution(image: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
@@ -97,3 +103,23 @@ def test_block_parts_come_in_the_paper_order() -> None:
     )
     assert (taps['expand'] >= 0).all()
     assert isinstance(block.se.gate, nn.Hardsigmoid)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_folding_normalisation_changes_nothing(stride: int) -> None:
+    torch.manual_seed(0)
+    layer = conv_bn_act(
+        8, 8, 5, norm_cfg=dict(type='BN'), act='hswish', padding='same', stride=stride
+    )
+    layer.train()(3 + 2 * torch.randn(4, 8, 16, 15))  # Gives it statistics.
+    torch.nn.init.normal_(layer.norm.weight)
+    torch.nn.init.normal_(layer.norm.bias)
+    layer.eval()
+    x = torch.randn(2, 8, 17, 16)
+    for _ in range(2):
+        with torch.no_grad():
+            folded = layer(x)
+        torch.testing.assert_close(folded, layer(x).detach(), atol=1e-5, rtol=1e-5)
+        # Nothing of it is kept, so other weights give another result.
+        layer.conv.weight.data *= 2
+        layer.norm.running_mean.data += 1

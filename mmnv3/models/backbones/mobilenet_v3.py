@@ -27,6 +27,8 @@ class MobileNetV3(BaseModule):
         tail: ``'detection'`` or ``'segmentation'`` for the halved last stage of that
             task, None for the classifier's.
         output_stride: 32, 16 or 8: beyond it blocks are dilated instead of strided.
+        dilation: ``'tensorflow'`` as the paper, or ``'torchvision'``, where the block
+            that loses its stride is itself dilated; see :func:`mmnv3.arch.plan_blocks`.
         out_taps: Names of the feature maps to return, in this order: ``'block4'``,
             ``'block13.expand'``, ``'block6.depthwise'``, ``'C4'``, ``'C5'``, ``'last'``
             (see :mod:`mmnv3.arch.taps`). Layers beyond the deepest are not built.
@@ -51,6 +53,7 @@ class MobileNetV3(BaseModule):
         width: float = 1.0,
         tail: str | None = None,
         output_stride: int = 32,
+        dilation: str = 'tensorflow',
         out_taps: Sequence[str] | None = None,
         out_indices: Sequence[int] | None = None,
         padding: str = 'same',
@@ -68,7 +71,9 @@ class MobileNetV3(BaseModule):
             ]
         )
         self.spec = get_spec(arch, width, tail)
-        plans = {plan.name: plan for plan in plan_blocks(self.spec, output_stride)}
+        plans = {
+            plan.name: plan for plan in plan_blocks(self.spec, output_stride, dilation)
+        }
         layers = ['stem', *plans, *(['last'] if self.spec.last else [])]
         names = _tap_names(layers, out_taps, out_indices)
         self.taps: tuple[Tap, ...] = find_taps(self.spec, names, output_stride)
