@@ -1,6 +1,17 @@
 """Data: what the toolboxes lack, and the generated demo set in ``demo``."""
 
 from mmnv3.datasets.checked_coco import CheckedCocoDataset
+from mmnv3.datasets.checked_segmentation import (
+    CheckedCityscapesDataset,
+    CheckedSegDataset,
+)
 from mmnv3.datasets.load_image import LoadCheckedImage
+from mmnv3.datasets.load_labels import LoadCheckedLabels
 
-__all__ = ['CheckedCocoDataset', 'LoadCheckedImage']
+__all__ = [
+    'CheckedCityscapesDataset',
+    'CheckedCocoDataset',
+    'CheckedSegDataset',
+    'LoadCheckedImage',
+    'LoadCheckedLabels',
+]

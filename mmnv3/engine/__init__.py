@@ -4,6 +4,7 @@ from mmnv3.engine.checkpoint_hook import AtomicCheckpointHook, find_resumable
 from mmnv3.engine.class_count_hook import ClassCountHook
 from mmnv3.engine.curves_hook import CurvesHook
 from mmnv3.engine.fit_hook import CheckpointFitHook
+from mmnv3.engine.legend_visualizer import LegendVisualizer
 from mmnv3.engine.nan_hook import StopAtNaNHook
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'CheckpointFitHook',
     'ClassCountHook',
     'CurvesHook',
+    'LegendVisualizer',
     'StopAtNaNHook',
     'find_resumable',
 ]

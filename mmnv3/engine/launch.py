@@ -157,7 +157,14 @@ def set_drawing(config: Config, show_dir: str | None, show: bool) -> None:
             f'{config.filename} has no default_hooks.visualization, which draws'
         )
     hook.update(draw=True, show=show)
-    if show_dir:
+    if not show_dir:
+        return
+    if hook.type.endswith('SegVisualizationHook'):
+        # mmseg's hook leaves the place to the backends, which start from vis_data.
+        for backend in config.visualizer.vis_backends:
+            if backend.type == 'LocalVisBackend':
+                backend.img_save_dir = os.path.join(os.pardir, show_dir)
+    else:
         hook.test_out_dir = show_dir
 
 

@@ -82,6 +82,30 @@ def test_halved_small_gains_a_residual_at_output_stride_16() -> None:
     assert list(plan_blocks(spec, 16))[8].residual
 
 
+def test_torchvision_dilates_from_the_formerly_strided_block() -> None:
+    plans = list(plan_blocks(ZOO['large'], 16, 'torchvision'))[11:]
+    assert [plan.dilation for plan in plans] == [1, 2, 2, 2]
+    # And decides residuals on the original stride.
+    halved = get_spec('small', tail='segmentation')
+    assert not list(plan_blocks(halved, 16, 'torchvision'))[8].residual
+    with pytest.raises(ValueError, match='possible: tensorflow, torchvision'):
+        list(plan_blocks(halved, 16, 'caffe'))
+
+
+def test_segmentation_tails_of_the_paper() -> None:
+    large = get_spec('large', tail='segmentation')
+    assert [(b.expand, b.out) for b in large.blocks[12:]] == [
+        (336, 80), (480, 80), (480, 80),
+    ]  # fmt: skip
+    assert large.last.out == 480
+    # MobileNetV2's keeps the expansion, and has no last 1x1.
+    v2 = get_spec('v2', tail='segmentation')
+    assert [(b.expand, b.out) for b in v2.blocks[13:]] == [
+        (576, 80), (480, 80), (480, 80), (480, 160),
+    ]  # fmt: skip
+    assert v2.last is None and get_spec('v2').last.out == 1280
+
+
 def test_taps_of_the_paper() -> None:
     def shapes(arch: str, *names: str, **kwargs: str | float) -> list[tuple[int, int]]:
         taps = find_taps(get_spec(arch, **kwargs), names)

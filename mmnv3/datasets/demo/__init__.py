@@ -17,7 +17,6 @@ __all__ = [
     'PALETTE',
     'SEGMENTATION_CLASSES',
     'SEGMENTATION_PALETTE',
-    'DemoDataError',
     'DemoSpec',
     'Scene',
     'draw_scene',

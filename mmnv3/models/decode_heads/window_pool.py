@@ -37,16 +37,21 @@ def pool_window(
     if pool == 'paper':
         side = (_CROP - 1) // output_stride + 1
         return (side, side), tuple(pixels // output_stride for pixels in _PIXELS)
-    pairs = [] if isinstance(pool, str) else [tuple(pair) for pair in pool]
-    sizes = [size for pair in pairs for size in pair]
-    if [len(pair) for pair in pairs] != [2, 2] or not all(
-        isinstance(size, int) and size > 0 for size in sizes
-    ):
+    pairs = () if isinstance(pool, str) else tuple(pool)
+    if len(pairs) != 2 or not all(_is_size(pair) for pair in pairs):
         raise ValueError(
             f"pool={pool!r} is impossible; possible: 'paper', 'global', or "
             '((kernel height, width), (stride height, width)) in cells'
         )
-    return tuple(pairs)
+    return tuple(pairs[0]), tuple(pairs[1])
+
+
+def _is_size(pair: object) -> bool:
+    return (
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and all(isinstance(size, int) and size > 0 for size in pair)
+    )
 
 
 class WindowPool(nn.Module):

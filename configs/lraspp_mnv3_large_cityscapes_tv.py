@@ -1,0 +1,17 @@
+"""torchvision's lraspp_mobilenet_v3_large, trained as the paper's network.
+
+It taps another block, keeps the classifier's tail, pools globally, dilates from the
+block that loses its stride, and has no bias in the pooled 1x1 (here it stays zero).
+"""
+
+_base_ = ['lraspp_mnv3_large_cityscapes.py']
+
+model = dict(
+    backbone=dict(
+        tail=None,
+        padding='symmetric',
+        dilation='torchvision',
+        out_taps=('block4', 'C5'),
+    ),
+    decode_head=dict(in_channels=(40, 960), pool='global', align_corners=False),
+)

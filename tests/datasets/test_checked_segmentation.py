@@ -1,0 +1,169 @@
+"""Pairs of pictures and labels: complete ones load, others are named."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from mmseg.datasets.transforms import RandomCrop
+from mmseg.models import SegDataPreProcessor
+
+from mmnv3.datasets import CheckedCityscapesDataset, CheckedSegDataset
+from mmnv3.errors import UserError
+
+PREFIX = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
+PIPELINE = [
+    dict(type='mmnv3.LoadCheckedImage'),
+    dict(type='mmnv3.LoadCheckedLabels'),
+    dict(type='PackSegInputs'),
+]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two pictures of 6x4 pixels in Cityscapes' layout, labels 0 to 3 and 255."""
+    init_default_scope('mmseg')
+    for name in 'ab':
+        picture = tmp_path / f'leftImg8bit/train/town/{name}_leftImg8bit.png'
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(picture), np.full((4, 6, 3), 90, np.uint8))
+        write_labels(tmp_path, name, np.uint8([[0, 1, 2, 3, 13, 255]] * 4))
+    return tmp_path
+
+
+def write_labels(root: Path, name: str, labels: np.ndarray) -> None:
+    path = labels_path(root, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), labels)
+
+
+def labels_path(root: Path, name: str) -> Path:
+    return root / f'gtFine/train/town/{name}_gtFine_labelTrainIds.png'
+
+
+def cityscapes(root: Path, **kwargs: object) -> CheckedCityscapesDataset:
+    return CheckedCityscapesDataset(
+        data_root=str(root), data_prefix=PREFIX, pipeline=PIPELINE, **kwargs
+    )
+
+
+def test_complete_pairs_load(root: Path) -> None:
+    data = cityscapes(root)
+    assert len(data) == 2
+    found = data[0]['data_samples'].gt_sem_seg.data
+    assert found.tolist() == [[[0, 1, 2, 3, 13, 255]] * 4]
+
+
+def test_some_of_the_classes(root: Path) -> None:
+    # As CamVid's config: what is not among them is ignored.
+    data = cityscapes(root, metainfo=dict(classes=('road', 'building', 'car')))
+    found = data[0]['data_samples'].gt_sem_seg.data
+    assert found.tolist() == [[[0, 255, 1, 255, 2, 255]] * 4]
+
+
+def test_other_data_with_its_own_suffixes(root: Path) -> None:
+    for path in root.rglob('*.png'):
+        name = path.name.split('_')[0]
+        path.rename(path.with_name(f'{name}.png'))
+    data = CheckedSegDataset(
+        data_root=str(root), data_prefix=PREFIX, pipeline=PIPELINE,
+        img_suffix='.png', metainfo=dict(classes=tuple('abcdefghijklmn')),
+    )  # fmt: skip
+    assert len(data) == 2 and data[1]['inputs'].shape == (3, 4, 6)
+
+
+def test_a_missing_folder_is_named(root: Path) -> None:
+    with pytest.raises(UserError, match=r'gone/leftImg8bit/train: there is no such'):
+        cityscapes(root / 'gone')
+
+
+def test_a_folder_without_pictures_is_named(root: Path) -> None:
+    for path in (root / 'leftImg8bit').rglob('*.png'):
+        path.unlink()
+    with pytest.raises(
+        UserError, match=r'leftImg8bit/train holds no picture \*_leftImg8bit\.png'
+    ):
+        cityscapes(root)
+
+
+def test_a_picture_without_labels_is_named(root: Path) -> None:
+    labels_path(root, 'b').unlink()
+    with pytest.raises(
+        UserError, match=r'1 of 2 pictures have no labels; .*/b_gtFine_labelTrainIds'
+    ):
+        cityscapes(root)
+
+
+def test_labels_without_a_picture_are_told(root: Path, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(
+        'mmnv3.datasets.checked_segmentation.print_log',
+        lambda text, **kwargs: told.append(text),
+    )
+    write_labels(root, 'c', np.zeros((4, 6), np.uint8))
+    assert len(cityscapes(root)) == 2
+    assert len(told) == 1
+    assert told[0].startswith('1 label files have no picture')
+    assert 'c_gtFine_labelTrainIds.png' in told[0]
+
+
+def test_a_list_may_name_some_of_the_pictures(root: Path) -> None:
+    (root / 'some.txt').write_text('town/b\n')
+    data = cityscapes(root, ann_file='some.txt')
+    assert len(data) == 1 and data[0]['data_samples'].img_path.endswith(
+        'b_leftImg8bit.png'
+    )
+
+
+WRONG = {
+    'a class that is none': (
+        np.uint8([[0, 19, 0, 0, 0, 0]] * 4),
+        'holds the label 19; with 19 classes possible are 0 to 18, and 255',
+    ),
+    'colours': (
+        np.zeros((4, 6, 3), np.uint8),
+        'has 3 channels; labels are one channel of class numbers',
+    ),
+    'another size': (
+        np.zeros((6, 4), np.uint8),
+        r'is 4x6 pixels and its picture .*a_leftImg8bit.png 6x4',
+    ),
+    'sixteen bits': (
+        np.full((4, 6), 300, np.uint16),
+        'holds labels up to 300',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', WRONG)
+def test_wrong_labels_are_named(case: str, root: Path) -> None:
+    labels, message = WRONG[case]
+    write_labels(root, 'a', labels)
+    data = cityscapes(root)
+    with pytest.raises(UserError, match=rf'a_gtFine_labelTrainIds\.png {message}'):
+        data[0]
+
+
+@pytest.mark.parametrize('keep', [0, 0.5])
+def test_damaged_labels_are_named(keep: float, root: Path) -> None:
+    path = labels_path(root, 'a')
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(UserError, match=r'a_gtFine_labelTrainIds\.png: '):
+        cityscapes(root)[0]
+
+
+def test_pictures_smaller_than_the_crop_are_padded_with_nothing(root: Path) -> None:
+    data = cityscapes(root)
+    data.pipeline.transforms.insert(2, RandomCrop(crop_size=(8, 8)))
+    sample = data[0]
+    prepare = SegDataPreProcessor(size=(8, 8), pad_val=0, seg_pad_val=255)
+    batch = prepare(
+        dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]), True
+    )
+    assert batch['inputs'].shape == (1, 3, 8, 8)
+    labels = batch['data_samples'][0].gt_sem_seg.data[0]
+    assert labels.shape == (8, 8)
+    assert (labels[4:] == 255).all() and (labels[:, 6:] == 255).all()
+    assert labels[0, :6].tolist() == [0, 1, 2, 3, 13, 255]
