@@ -1,7 +1,9 @@
-"""Says how many milliseconds a detector takes for one picture on this CPU.
+"""Says how many milliseconds models take for one picture on this CPU.
 
 Example:
     python tools/benchmark.py configs/ssdlite_mnv3_large_coco.py
+    python tools/benchmark.py configs/lraspp_mnv3_large_cityscapes.py \
+        torchvision:lraspp_mobilenet_v3_large --size 640 480
 """
 
 import argparse
@@ -10,20 +12,26 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import DictAction
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from rich.console import Console
 from rich.table import Table
 
-from mmnv3.analysis.latency import measure_detector
+from mmnv3.analysis.latency import measure
+from mmnv3.analysis.subjects import POST, build_model, find_stages, prepare
 from mmnv3.datasets.load_image import read_image
-from mmnv3.engine.launch import existing_checkpoint, one_line_errors, read_config
+from mmnv3.engine.launch import one_line_errors
+from mmnv3.errors import UserError
 
 
 def main() -> None:
     """Parses the arguments, measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a single-stage detector')
+    parser.add_argument(
+        'models',
+        nargs='+',
+        metavar='CONFIG',
+        help='configs of detectors or segmenters, or torchvision:NAME for one of its '
+        'segmenters; several take turns in one run',
+    )
     parser.add_argument('--checkpoint', help='without one the weights are random')
     parser.add_argument('--image', help='a picture; without one it is noise')
     parser.add_argument(
@@ -41,34 +49,37 @@ def main() -> None:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='override settings of the config',
+        help='override settings of the configs',
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    size = (args.size[1], args.size[0])
     with one_line_errors():
-        config = read_config(args.config, args.cfg_options)
-        init_default_scope(config.get('default_scope', 'mmdet'))
-        torch.manual_seed(0)
-        detector = MODELS.build(config.model)
-        detector.init_weights()
-        if args.checkpoint:
-            path = existing_checkpoint(args.checkpoint)
-            load_checkpoint(detector, path, 'cpu', strict=True)
+        if args.checkpoint and len(args.models) > 1:
+            raise UserError('--checkpoint is for one config, and there are several')
         picture = (
             cv2.resize(read_image(args.image), tuple(args.size))
             if args.image
-            else np.random.default_rng(0).integers(0, 256, (*args.size[::-1], 3))
+            else np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         )
-        inputs = [torch.from_numpy(picture.astype(np.uint8)).permute(2, 0, 1)]
-        data = detector.eval().data_preprocessor(dict(inputs=inputs))
-        found = measure_detector(detector, data['inputs'], args.runs)
-    table = Table('stage', 'p50 ms', 'p90 ms', 'p99 ms')
-    for stage, values in found.items():
-        cells = np.percentile(values, (50, 90, 99))
-        table.add_row(stage, *(f'{cell:.2f}' for cell in cells))
-    share = np.median(found['post-processing']) / np.median(found['network'])
-    Console().print(table)
-    print(f'post-processing is {share:.1%} of the network, {args.threads} thread(s)')
+        ready = {}
+        for name in args.models:
+            model = build_model(name, args.cfg_options, args.checkpoint)
+            ready[name] = find_stages(model, size), prepare(model, picture)
+        found = measure(ready, args.runs)
+    totals = {name: sum(stages.values()) for name, stages in found.items()}
+    table = Table('model', 'stage', 'p50 ms', 'p90 ms', 'p99 ms', 'to the first')
+    for name, stages in found.items():
+        for stage, times in {**stages, 'both': totals[name]}.items():
+            cells = [f'{cell:.2f}' for cell in np.percentile(times, (50, 90, 99))]
+            ratio = np.median(times) / np.median(
+                {**found[args.models[0]], 'both': totals[args.models[0]]}[stage]
+            )
+            table.add_row(name, stage, *cells, f'{ratio:.2f}')
+    Console(width=120).print(table)
+    for name, stages in found.items():
+        share = np.median(stages[POST]) / np.median(totals[name] - stages[POST])
+        print(f'{name}: post-processing is {share:.1%} of the network')
 
 
 if __name__ == '__main__':

@@ -1,48 +1,44 @@
-"""How long a detector takes for one picture, stage by stage."""
+"""How long models take for one picture, stage by stage."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
-from mmnv3.errors import UserError
+# The stages of a model in their order: each takes what the one before it returned, the
+# first the picture.
+Stages = Mapping[str, Callable[[Any], Any]]
 
 
 @torch.no_grad()
-def measure_detector(
-    detector: nn.Module, picture: torch.Tensor, runs: int = 50, warmup: int = 5
-) -> dict[str, np.ndarray]:
-    """Times the stages of a single-stage mmdet detector, batch 1.
+def measure(
+    models: Mapping[str, tuple[Stages, Tensor]], runs: int = 50, warmup: int = 5
+) -> dict[str, dict[str, np.ndarray]]:
+    """Times the stages of models, which take turns, so that noise meets all alike.
 
     Args:
-        detector: In eval mode, on the CPU.
-        picture: A normalised input, (1, 3, H, W).
-        runs: Measured runs; the stages alternate within each.
+        models: Stages and the picture, (1, 3, H, W), by name.
+        runs: Measured runs of each.
         warmup: Runs before them that do not count.
 
     Returns:
-        Milliseconds of every run, ``(runs,)``, by stage: ``'network'`` (backbone, neck
-        and head) and ``'post-processing'`` (scores, decoding, suppression).
-
-    Raises:
-        UserError: When the model is not a single-stage detector.
+        Milliseconds of every run, ``(runs,)``, by model and stage.
     """
-    if not (hasattr(detector, 'bbox_head') and hasattr(detector, 'extract_feat')):
-        raise UserError(
-            f'{type(detector).__name__} is not a single-stage detector, the only kind '
-            'that is measured so far'
-        )
-    size = tuple(picture.shape[-2:])
-    metas = [dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))]
-    times = []
+    times = {
+        name: {stage: [] for stage in stages} for name, (stages, _) in models.items()
+    }
     for _ in range(warmup + runs):
-        begin = time.perf_counter()
-        maps = detector.bbox_head(detector.extract_feat(picture))
-        between = time.perf_counter()
-        detector.bbox_head.predict_by_feat(*maps, batch_img_metas=metas, rescale=True)
-        times.append((between - begin, time.perf_counter() - between))
-    network, post = 1e3 * np.array(times[warmup:]).T
-    return {'network': network, 'post-processing': post}
+        for name, (stages, state) in models.items():
+            for stage, step in stages.items():
+                begin = time.perf_counter()
+                state = step(state)
+                times[name][stage].append(1e3 * (time.perf_counter() - begin))
+    return {
+        name: {stage: np.array(values[warmup:]) for stage, values in found.items()}
+        for name, found in times.items()
+    }

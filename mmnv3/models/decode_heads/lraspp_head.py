@@ -76,7 +76,7 @@ class LRASPPHead(BaseDecodeHead):
             num_classes=num_classes,
             in_index=tuple(in_index),
             input_transform='multiple_select',
-            norm_cfg=norm_cfg or dict(type='BN', eps=1e-5, momentum=0.01),
+            norm_cfg=norm_cfg or dict(type='BN', eps=1e-5),
             align_corners=align_corners,
             dropout_ratio=0,
             init_cfg=init_cfg

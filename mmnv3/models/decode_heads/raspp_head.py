@@ -59,7 +59,7 @@ class RASPPHead(BaseDecodeHead):
             channels=channels,
             num_classes=num_classes,
             in_index=in_index,
-            norm_cfg=norm_cfg or dict(type='BN', eps=1e-5, momentum=0.01),
+            norm_cfg=norm_cfg or dict(type='BN', eps=1e-5),
             align_corners=align_corners,
             dropout_ratio=dropout_ratio,
             init_cfg=init_cfg
