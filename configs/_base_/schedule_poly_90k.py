@@ -2,12 +2,12 @@
 
 Stated in images, as schedule_tf_400k.py: fewer pictures an iteration mean more
 iterations and, by `auto_scale_lr`, a lower rate. A shorter training overrides
-`train_cfg.max_iters`, `param_scheduler.1.end` and the warm-up's `param_scheduler.0.end`.
+`train_cfg.max_iters` and the two `param_scheduler.N.end` (0 is the warm-up).
 
-How the paper trained its networks from scratch is not published. Decay, momentum, weight
-decay and batch are DeepLab's. Its rate of 0.01 is for pretrained weights; from scratch
-0.2 is best among 0.1, 0.2 and 0.4 (mIoU 34.8, 37.0, 36.6 after 300 iterations of 8 on 120
-street scenes), after a warm-up.
+How the paper trained its networks from scratch is not published. Decay, momentum,
+weight decay and batch are DeepLab's. Its rate of 0.01 is for pretrained weights; from
+scratch 0.2 is best among 0.1, 0.2 and 0.4 (mIoU 34.8, 37.0, 36.6 after 300 iterations
+of 8 pictures on 120 street scenes), after a warm-up.
 """
 
 images_per_step = 16
