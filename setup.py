@@ -11,6 +11,8 @@ STARTUP_FILES = ('mmnv3/compat/mmnv3.pth', 'mmnv3/compat/_mmnv3_startup.py')
 
 # mmseg's CLIP text encoder imports both, and names neither as a dependency.
 UNNAMED = ['ftfy', 'regex']
+# Its RMSProp is TensorFlow's, which the ImageNet recipe wants.
+OPTIMIZER = ['timm']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
 # environment holds one of them, and the core metadata asks for neither.
@@ -22,6 +24,7 @@ EXTRAS = {
         'mmsegmentation>=1.2,<1.3',
         'mmpretrain>=1.2,<1.3',
         *UNNAMED,
+        *OPTIMIZER,
     ],
     'onedl': [
         'onedl-mmengine>=0.10.12,<0.11',
@@ -30,8 +33,11 @@ EXTRAS = {
         'onedl-mmsegmentation>=1.4.2,<1.5',
         'onedl-mmpretrain>=1.3.6,<1.4',
         *UNNAMED,
+        *OPTIMIZER,
     ],
-    'test': ['pytest', 'ruff'],
+    # Reading Google's LiteRT files, and running them to compare.
+    'tflite': ['tflite', 'flatbuffers'],
+    'test': ['pytest', 'ruff', 'tflite', 'flatbuffers', 'ai-edge-litert'],
 }
 
 

@@ -9,9 +9,11 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
 
@@ -26,3 +28,5 @@ TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmnv3.datasets')
 HOOKS = _child(MMENGINE_HOOKS, 'mmnv3.engine')
 VISUALIZERS = _child(MMENGINE_VISUALIZERS, 'mmnv3.engine')
 METRICS = _child(MMENGINE_METRICS, 'mmnv3.engine')
+OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, 'mmnv3.engine.rmsprop_tf')
+WEIGHT_INITIALIZERS = _child(MMENGINE_WEIGHT_INITIALIZERS, 'mmnv3.convert.pretrained')

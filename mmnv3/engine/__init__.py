@@ -6,6 +6,7 @@ from mmnv3.engine.curves_hook import CurvesHook
 from mmnv3.engine.fit_hook import CheckpointFitHook
 from mmnv3.engine.legend_visualizer import LegendVisualizer
 from mmnv3.engine.nan_hook import StopAtNaNHook
+from mmnv3.engine.unfold_norms_hook import UnfoldNormsHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -14,5 +15,6 @@ __all__ = [
     'CurvesHook',
     'LegendVisualizer',
     'StopAtNaNHook',
+    'UnfoldNormsHook',
     'find_resumable',
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, build_activation_layer
 from mmcv.cnn.bricks.conv_module import efficient_conv_bn_eval_forward
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -80,6 +80,11 @@ def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
         )
     same = padding == 'same' and stride > 1
     return dict(type='mmnv3.Conv2dSame') if same else None
+
+
+def build_act(act: str) -> nn.Module:
+    """Builds an activation of :data:`mmnv3.arch.spec.ACTIVATIONS`."""
+    return build_activation_layer(dict(type=_ACT_TYPES[act], inplace=True))
 
 
 class ConvNormAct(ConvModule):

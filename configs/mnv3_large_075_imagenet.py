@@ -1,0 +1,8 @@
+"""MobileNetV3-Large 0.75 on ImageNet (Table 3)."""
+
+_base_ = ['mnv3_large_imagenet.py']
+
+model = dict(
+    backbone=dict(width=0.75),
+    head=dict(in_channels=720),
+)

@@ -1,0 +1,190 @@
+"""The kinds of checkpoint that can be read and written, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmnv3.arch import ZOO, NetSpec
+from mmnv3.convert import naming
+from mmnv3.convert.parts import Part
+
+_V3 = ('large', 'small', 'large_minimalistic', 'small_minimalistic')
+_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25)
+_LEVELS = 6
+
+
+@dataclass(frozen=True)
+class Format:
+    """What one project's checkpoint of one task looks like.
+
+    Args:
+        project: Its name on the command line.
+        task: ``'classification'``, ``'detection'``, ``'segmentation'`` or
+            ``'backbone'``.
+        mark: A key by which such a file is known.
+        backbone: Names of the backbone's layers.
+        rest: Names of the other layers, in groups that a file holds or lacks as one.
+        archs: Networks of the zoo that such a file may hold.
+        widths: Their width multipliers.
+        tails: Their tails.
+        eps: Of the project's batch normalisation.
+        padding: Of its strided convolutions.
+        ignored: Prefixes of what has no counterpart here.
+    """
+
+    project: str
+    task: str
+    mark: str
+    backbone: Callable[[NetSpec], Sequence[Part]]
+    rest: tuple[tuple[Part, ...], ...] = ()
+    archs: tuple[str, ...] = _V3
+    widths: tuple[float, ...] = (1.0,)
+    tails: tuple[str | None, ...] = (None,)
+    eps: float = 1e-3
+    padding: str = 'symmetric'
+    ignored: tuple[str, ...] = ()
+
+    def parts(self, spec: NetSpec, given: Mapping[str, Tensor] | None) -> list[Part]:
+        """All layers of a network, or those that a file holds.
+
+        Args:
+            spec: The network.
+            given: The file's tensors; None for all layers that the format has.
+        """
+        groups = [
+            group
+            for group in self.rest
+            if given is None or any(f'{part.conv}.weight' in given for part in group)
+        ]
+        return [*self.backbone(spec), *(part for group in groups for part in group)]
+
+
+def _prefixed(name: Callable, prefix: str) -> Callable[[NetSpec], list[Part]]:
+    return lambda spec: list(name(spec, prefix))
+
+
+def _classifier(hidden: str, fc: str) -> tuple[tuple[Part, ...], ...]:
+    return ((Part('head.hidden', hidden), Part('head.fc', fc)),)
+
+
+def _torchvision_detector() -> tuple[tuple[Part, ...], ...]:
+    extra = [
+        Part(f'neck.extra_layers.{level}.{ours}', f'{name}.0', f'{name}.1')
+        for level in range(_LEVELS - 2)
+        for place, ours in enumerate(('0', '1.depthwise_conv', '1.pointwise_conv'))
+        for name in [f'backbone.extra.{level}.{place}']
+    ]
+    heads = [
+        part
+        for ours, theirs in (
+            ('cls_convs', 'classification_head'),
+            ('reg_convs', 'regression_head'),
+        )
+        for level in range(_LEVELS)
+        for name in [f'head.{theirs}.module_list.{level}']
+        for part in (
+            Part(f'bbox_head.{ours}.{level}.0', f'{name}.0.0', f'{name}.0.1'),
+            Part(f'bbox_head.{ours}.{level}.1', f'{name}.1'),
+        )
+    ]
+    return (tuple(extra), tuple(heads))
+
+
+def _our_detector() -> tuple[tuple[Part, ...], ...]:
+    return tuple(
+        tuple(
+            Part(part.ours, f'{part.ours}.conv', f'{part.ours}.bn')
+            if part.norm
+            else Part(part.ours, part.ours)
+            for part in group
+        )
+        for group in _torchvision_detector()
+    )
+
+
+_TORCHVISION_SEGMENTER = (
+    (
+        Part('decode_head.conv', 'classifier.cbr.0', 'classifier.cbr.1'),
+        Part('decode_head.pool_conv', 'classifier.scale.1', bias=False),
+        Part('decode_head.conv_seg', 'classifier.high_classifier'),
+        Part('decode_head.low_seg', 'classifier.low_classifier'),
+    ),
+)
+_OUR_SEGMENTER = (
+    (
+        Part('decode_head.conv', 'decode_head.conv.conv', 'decode_head.conv.bn'),
+        *(
+            Part(f'decode_head.{name}', f'decode_head.{name}')
+            for name in ('pool_conv', 'conv_seg', 'low_seg')
+        ),
+    ),
+)
+OURS = (
+    Format(
+        'mmnv3', 'detection', 'bbox_head.cls_convs.0.1.weight',
+        _prefixed(naming.ours, 'backbone.'), _our_detector(),
+        widths=_WIDTHS, tails=('detection', None),
+    ),
+    Format(
+        'mmnv3', 'segmentation', 'decode_head.low_seg.weight',
+        _prefixed(naming.ours, 'backbone.'), _OUR_SEGMENTER,
+        archs=('large', 'small', 'v2'), widths=_WIDTHS, tails=('segmentation', None),
+    ),
+    Format(
+        'mmnv3', 'classification', 'backbone.stem.conv.weight',
+        _prefixed(naming.ours, 'backbone.'), _classifier('head.hidden', 'head.fc'),
+        archs=tuple(ZOO), widths=_WIDTHS,
+    ),
+)  # fmt: skip
+
+FORMATS = (
+    Format(
+        'torchvision', 'classification', 'features.0.0.weight',
+        _prefixed(naming.torchvision, 'features.'),
+        _classifier('classifier.0', 'classifier.3'),
+        archs=('large', 'small'),
+    ),
+    Format(
+        'torchvision', 'detection', 'backbone.features.0.0.0.weight',
+        _prefixed(naming.torchvision_ssdlite, 'backbone.'), _torchvision_detector(),
+        archs=('large',), tails=('detection', None),
+    ),
+    Format(
+        'torchvision', 'segmentation', 'backbone.0.0.weight',
+        _prefixed(naming.torchvision, 'backbone.'), _TORCHVISION_SEGMENTER,
+        archs=('large',),
+    ),
+    Format(
+        'timm', 'classification', 'conv_stem.weight',
+        _prefixed(naming.timm, ''), _classifier('conv_head', 'classifier'),
+        widths=_WIDTHS, eps=1e-5,
+    ),
+    Format(
+        'mmpretrain', 'classification', 'backbone.layer0.conv.weight',
+        _prefixed(naming.openmmlab, 'backbone.'),
+        _classifier('head.layers.0.fc', 'head.layers.1.fc'),
+        archs=('large', 'small'),
+    ),
+    Format(
+        'mmpretrain', 'backbone', 'layer0.conv.weight',
+        _prefixed(naming.openmmlab, ''), archs=('large', 'small'),
+    ),
+    Format(
+        'mmseg', 'backbone', 'backbone.layer0.conv.weight',
+        _prefixed(naming.openmmlab, 'backbone.'), archs=('large', 'small'),
+        padding='same', ignored=('decode_head.', 'auxiliary_head.'),
+    ),
+    Format(
+        'mmseg', 'backbone', 'layer0.conv.weight',
+        _prefixed(naming.openmmlab, ''), archs=('large', 'small'), padding='same',
+    ),
+    Format(
+        'tflite', 'classification', '0.weight',
+        _prefixed(naming.tflite, ''), widths=_WIDTHS, padding='same',
+    ),
+)  # fmt: skip
+
+PROJECTS = tuple(dict.fromkeys(form.project for form in FORMATS))

@@ -1,0 +1,58 @@
+"""The efficient last stage: what follows pooling in a classifier (Section 5.1)."""
+
+from __future__ import annotations
+
+from mmpretrain.models.heads import ClsHead
+from torch import Tensor, nn
+
+from mmnv3.models.layers import build_act
+from mmnv3.registry import MODELS
+
+
+@MODELS.register_module()
+class MobileNetV3ClsHead(ClsHead):
+    """A hidden 1×1 with bias and no normalisation, its activation, and the logits.
+
+    After pooling a 1×1 convolution and a linear layer are the same. Takes what
+    ``MobileNetV3()`` and mmpretrain's ``GlobalAveragePooling`` give.
+
+    Args:
+        num_classes: Classes.
+        in_channels: Channels of the last feature map.
+        hidden_channels: Channels between: 1280 (Large) or 1024 (Small) at every width;
+            None for networks whose logits follow pooling (EdgeTPU, V1, V2, MnasNet).
+        act: Activation of the hidden layer, one of ``mmnv3.arch.spec.ACTIVATIONS``.
+        dropout_ratio: Before the logits; the paper's 0.8 is the probability to keep.
+        init_cfg: Initialisation; N(0, 0.01) by default.
+        **kwargs: Others of mmpretrain's ``ClsHead``, as ``loss`` and ``topk``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_channels: int = 960,
+        hidden_channels: int | None = 1280,
+        act: str = 'hswish',
+        dropout_ratio: float = 0.2,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(
+            init_cfg=init_cfg or dict(type='Normal', layer='Linear', std=0.01), **kwargs
+        )
+        self.num_classes = num_classes
+        self.hidden = (
+            nn.Linear(in_channels, hidden_channels) if hidden_channels else None
+        )
+        self.act = build_act(act)
+        self.dropout = nn.Dropout(dropout_ratio)
+        self.fc = nn.Linear(hidden_channels or in_channels, num_classes)
+
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Maps the last of (N, in_channels) features to what the logits see."""
+        x = feats[-1]
+        return x if self.hidden is None else self.act(self.hidden(x))
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Maps the last of (N, in_channels) features to (N, num_classes) logits."""
+        return self.fc(self.dropout(self.pre_logits(feats)))

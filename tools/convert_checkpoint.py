@@ -1,0 +1,79 @@
+"""Converts checkpoints of other projects into ours, and back.
+
+Example:
+    python tools/convert_checkpoint.py mobilenet_v3_large-8738ca79.pth \
+        --from torchvision --out large.pth
+"""
+
+import argparse
+
+from rich.console import Console
+
+from mmnv3.analysis.subjects import build_model
+from mmnv3.convert import (
+    PROJECTS,
+    MisfitError,
+    from_ours,
+    guess_project,
+    read_state,
+    to_ours,
+    write_checkpoint,
+)
+from mmnv3.convert.differences import check_against, count_classes
+from mmnv3.engine.launch import one_line_errors
+from mmnv3.errors import UserError
+
+
+def main() -> None:
+    """Parses the arguments and converts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', help='.pth, .safetensors or .tflite file')
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument(
+        '--from',
+        dest='project',
+        choices=PROJECTS,
+        help='whose the file is; by default its keys tell',
+    )
+    direction.add_argument(
+        '--to',
+        dest='target',
+        choices=[project for project in PROJECTS if project != 'tflite'],
+        help='the file is ours, and this project shall read it',
+    )
+    parser.add_argument('--out', required=True, help='file to write')
+    parser.add_argument(
+        '--config', help='check the result against this config and take its num_classes'
+    )
+    args = parser.parse_args()
+    console = Console(stderr=True, highlight=False)
+    with one_line_errors():
+        given = read_state(args.source)
+        try:
+            if args.target:
+                converted = from_ours(given, args.target)
+            else:
+                project = args.project or guess_project(args.source, given)
+                if args.config:
+                    model = build_model(args.config)
+                    converted = to_ours(given, project, count_classes(model))
+                    for text in check_against(converted, args.source, model):
+                        console.print(f'warning: {text}')
+                else:
+                    converted = to_ours(given, project)
+        except MisfitError as error:
+            for line in error.misfit.lines():
+                console.print(line)
+            raise UserError(f'{args.source}: {error}') from None
+        write_checkpoint(
+            converted.state,
+            args.out,
+            dict(source=args.source, network=str(converted.network)),
+            # What the others read is the state dict itself.
+            bare=args.target in ('torchvision', 'timm'),
+        )
+        console.print(f'{converted.network}\nwritten to {args.out}')
+
+
+if __name__ == '__main__':
+    main()
