@@ -21,6 +21,8 @@ def test_python_blocks_run(
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(code, names)
+    if 'logits' in names:
+        assert names['logits'].shape == (1, 19, 64, 128)
     if 'found' in names:
         assert names['found'][0].bboxes.shape[1] == 4
     if 'save_spec' in names:

@@ -35,7 +35,7 @@ param_scheduler = [
         end=5,
         convert_to_iter_based=True,
     ),
-    dict(type='StepLR', step_size=3, gamma=0.99, by_epoch=True, begin=5),
+    dict(type='StepLR', step_size=3, gamma=0.99, by_epoch=True),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=4096)
 # Of the weights and of the statistics of batch normalisation.

@@ -156,16 +156,18 @@ def set_drawing(config: Config, show_dir: str | None, show: bool) -> None:
         raise UserError(
             f'{config.filename} has no default_hooks.visualization, which draws'
         )
-    hook.update(draw=True, show=show)
+    # mmpretrain's hook has its own name for it.
+    switch = 'draw' if hook.type.startswith(('Det', 'Seg')) else 'enable'
+    hook.update({switch: True, 'show': show})
     if not show_dir:
         return
-    if hook.type.endswith('SegVisualizationHook'):
-        # mmseg's hook leaves the place to the backends, which start from vis_data.
-        for backend in config.visualizer.vis_backends:
-            if backend.type == 'LocalVisBackend':
-                backend.img_save_dir = os.path.join(os.pardir, show_dir)
-    else:
+    if hook.type.startswith('Det'):
         hook.test_out_dir = show_dir
+        return
+    # The others leave the place to the backends, which start from vis_data.
+    for backend in config.visualizer.vis_backends:
+        if backend.type == 'LocalVisBackend':
+            backend.img_save_dir = os.path.join(os.pardir, show_dir)
 
 
 def existing_checkpoint(path: str) -> str:
