@@ -166,11 +166,11 @@ FORMATS = (
         'mmpretrain', 'classification', 'backbone.layer0.conv.weight',
         _prefixed(naming.openmmlab, 'backbone.'),
         _classifier('head.layers.0.fc', 'head.layers.1.fc'),
-        archs=('large', 'small'),
+        archs=('large', 'small'), widths=(1.0, 0.75),
     ),
     Format(
         'mmpretrain', 'backbone', 'layer0.conv.weight',
-        _prefixed(naming.openmmlab, ''), archs=('large', 'small'),
+        _prefixed(naming.openmmlab, ''), archs=('large', 'small'), widths=(1.0, 0.75),
     ),
     Format(
         'mmseg', 'backbone', 'backbone.layer0.conv.weight',

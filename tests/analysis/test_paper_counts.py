@@ -80,7 +80,7 @@ PRINTED = [
     # 3.4 M is printed: 3.50 with normalisation, 3.47 without.
     ('v2', 1.0, 224, 300, 3.5),
     # Prints that the networks do not reproduce, with what they count:
-    # 2.6 and 2.2 M are printed; no multiplier rule gives them with these MAdds.
+    # 2.6 and 2.2 M are printed; with a last 1x1 of 384 channels both would come out.
     ('large', 0.5, 224, 69, 2.69), ('large', 0.35, 224, 39.5, 2.13),
     # 3.6 M is printed: the early network's 1280 channels in place of 1024.
     ('small', 1.25, 224, 91, 3.2),

@@ -40,9 +40,9 @@ def test_table_7(name: str, params: str, madds: float) -> None:
     assert found.madds / 1e9 == pytest.approx(madds, rel=0.05)
     millions = found.params / 1e6
     if name == 'lraspp_mnv2_035':
-        # 168 502 where 0.16 M is printed. Halving after the multiplier would give 28
-        # channels for 32 and 158 230 parameters, but 2.35 G multiply-adds, 7 % below
-        # the print; with 32 it is 4 %.
+        # 0.16 M is printed. Halving after the multiplier would give 28 channels for 32
+        # and 158 230 parameters, but multiply-adds 5 % below the print; with 32 it is
+        # 2 %.
         assert found.params == 168_502
     elif 'mnv2' in name:
         # The print has half a unit of its own.

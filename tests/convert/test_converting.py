@@ -379,3 +379,18 @@ def test_a_misfit_names_every_key() -> None:
     with pytest.raises(MisfitError) as caught:
         to_ours(state, 'torchvision')
     assert len(caught.value.misfit.misshaped) == 1
+
+
+def test_torchvisions_addresses_load(
+    small: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(url: str, *args: object, **kwargs: object) -> dict:
+        asked.append(url)
+        return torch.load(small, weights_only=True)
+
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_from_http', download)
+    backbone('torchvision://mobilenet_v3_small', padding='symmetric')
+    assert re.fullmatch(r'https://.*mobilenet_v3_small.*\.pth', asked[0])
+    assert told == ['loaded torchvision classification: small at width 1, 1000 classes']

@@ -110,7 +110,7 @@ class MMPretrainClassifier(nn.Module):
         super().__init__()
         self.backbone = MMPretrainNet(arch)
         self.neck = GlobalAveragePooling()
-        channels = 960 if arch == 'large' else 576
+        channels = {'large': 960, 'small': 576, 'small_075': 432}[arch]
         self.head = StackedLinearClsHead(
             10, channels, [hidden], act_cfg=dict(type='HSwish')
         )
@@ -119,7 +119,9 @@ class MMPretrainClassifier(nn.Module):
         return self.head(self.neck(self.backbone(x)))
 
 
-@pytest.mark.parametrize(('arch', 'hidden'), [('large', 1280), ('small', 1024)])
+@pytest.mark.parametrize(
+    ('arch', 'hidden'), [('large', 1280), ('small', 1024), ('small_075', 1024)]
+)
 def test_mmpretrain_classifiers(arch: str, hidden: int) -> None:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         theirs = random(MMPretrainClassifier(arch, hidden))
