@@ -73,6 +73,11 @@ def main() -> None:
             bare=args.target in ('torchvision', 'timm'),
         )
         console.print(f'{converted.network}\nwritten to {args.out}')
+        if converted.left_out:
+            console.print(
+                f'{len(converted.left_out)} keys have no counterpart and were left '
+                f'out, the first {converted.left_out[0]}'
+            )
 
 
 if __name__ == '__main__':

@@ -102,10 +102,17 @@ class MisfitError(UserError):
 
 @dataclass(frozen=True)
 class Converted:
-    """A state dict and where it came from."""
+    """A state dict and where it came from.
+
+    Args:
+        state: Its tensors.
+        network: What it is.
+        left_out: Foreign keys of heads that have no counterpart.
+    """
 
     state: dict[str, Tensor] = field(repr=False)
     network: Network
+    left_out: tuple[str, ...] = ()
 
 
 def to_ours(
@@ -140,7 +147,8 @@ def to_ours(
         state = background_last(state)
     if num_classes:
         state = select_classes(state, network.num_classes, num_classes)
-    return Converted(state, network)
+    left_out = tuple(key for key in given if _ignored(key, network.form))
+    return Converted(state, network, left_out)
 
 
 def from_ours(given: Mapping[str, Tensor], project: str) -> Converted:
@@ -257,12 +265,14 @@ def _compare(
     ]
     known = {theirs for _, theirs in pairs}
     unexpected = [
-        key
-        for key in given
-        if key not in known and not key.startswith(network.form.ignored or '\0')
+        key for key in given if key not in known and not _ignored(key, network.form)
     ]
     misfit = Misfit(network, tuple(missing), tuple(unexpected), tuple(misshaped))
     return misfit, shapes
+
+
+def _ignored(key: str, form: Format) -> bool:
+    return key.startswith(form.ignored) if form.ignored else False
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:

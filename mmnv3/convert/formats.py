@@ -160,7 +160,8 @@ FORMATS = (
     Format(
         'timm', 'classification', 'conv_stem.weight',
         _prefixed(naming.timm, ''), _classifier('conv_head', 'classifier'),
-        widths=_WIDTHS, eps=1e-5,
+        # Below 0.75 timm keeps the stem's 16 channels.
+        widths=(1.0, 0.75, 1.25), eps=1e-5,
     ),
     Format(
         'mmpretrain', 'classification', 'backbone.layer0.conv.weight',

@@ -143,6 +143,7 @@ def test_mmseg_backbones(arch: str, taps: tuple[int, ...]) -> None:
     whole['decode_head.conv_seg.weight'] = torch.zeros(19, 128, 1, 1)
     assert guess_project('file.pth', whole) == 'mmseg'
     converted = to_ours(whole, 'mmseg')
+    assert converted.left_out == ('decode_head.conv_seg.weight',)
     # It works at stride 8, and dilates from the block that loses its stride.
     ours = MobileNetV3(arch, output_stride=8, dilation='torchvision', out_indices=taps)
     ours.load_state_dict(
