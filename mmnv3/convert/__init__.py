@@ -1,8 +1,9 @@
 """Checkpoints of other projects into ours, and back."""
 
-from mmnv3.convert.conversion import Converted, MisfitError, from_ours, to_ours
+from mmnv3.convert.conversion import Converted, from_ours, to_ours
 from mmnv3.convert.files import guess_project, read_state, write_checkpoint
 from mmnv3.convert.formats import PROJECTS
+from mmnv3.convert.recognition import MisfitError
 
 __all__ = [
     'PROJECTS',

@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnv3.convert.conversion import Converted, Misfit, MisfitError
+from mmnv3.convert.conversion import Converted
 from mmnv3.convert.formats import Format
+from mmnv3.convert.recognition import Misfit, MisfitError
 from mmnv3.models.layers import Conv2dSame
 
 

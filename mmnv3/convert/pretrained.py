@@ -8,9 +8,10 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from mmnv3.convert.conversion import MisfitError, to_ours
+from mmnv3.convert.conversion import to_ours
 from mmnv3.convert.differences import list_differences
 from mmnv3.convert.files import guess_project, read_state
+from mmnv3.convert.recognition import MisfitError
 from mmnv3.errors import UserError
 from mmnv3.registry import WEIGHT_INITIALIZERS
 

@@ -1,0 +1,229 @@
+"""What network a state dict holds, or a list of what keeps it from being one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmnv3.arch import NetSpec, find_taps, get_spec
+from mmnv3.convert.formats import Format
+from mmnv3.convert.parts import Part
+from mmnv3.errors import UserError
+from mmnv3.models import LRASPPHead, MobileNetV3, MobileNetV3ClsHead, SSDLiteHead
+from mmnv3.models.necks import SSDLiteNeck
+
+# Where the rows tell the number of classes, and how many rows each has.
+_CLASSES = {
+    'classification': ('head.fc.weight', 1),
+    'segmentation': ('decode_head.conv_seg.weight', 1),
+    'detection': ('bbox_head.cls_convs.1.1.weight', 6),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a checkpoint was found to hold.
+
+    Args:
+        form: Its format.
+        arch: The network of the zoo.
+        width: Its width multiplier.
+        tail: Its tail.
+        num_classes: Outputs per anchor, pixel or picture, background included; None
+            where there is no head.
+    """
+
+    form: Format
+    arch: str
+    width: float
+    tail: str | None
+    num_classes: int | None = None
+
+    @property
+    def spec(self) -> NetSpec:
+        """The network's table."""
+        return get_spec(self.arch, self.width, self.tail)
+
+    def __str__(self) -> str:
+        tail = f', {self.tail} tail' if self.tail else ''
+        classes = f', {self.num_classes} classes' if self.num_classes else ''
+        return (
+            f'{self.form.project} {self.form.task}: {self.arch} at width '
+            f'{self.width:g}{tail}{classes}'
+        )
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """The keys of a file that keep it from being a network, by name."""
+
+    network: Network
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshaped: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+
+    def lines(self) -> Iterator[str]:
+        """The report, a line for every key."""
+        yield f'nearest is {self.network}'
+        for kind in ('missing', 'unexpected', 'misshaped'):
+            for key in getattr(self, kind):
+                yield f'  {kind}: {key}'
+
+
+class MisfitError(UserError):
+    """A file that fits no network that is known; :attr:`misfit` lists its keys."""
+
+    def __init__(self, misfit: Misfit) -> None:
+        super().__init__(
+            f'{len(misfit.missing)} keys are missing, {len(misfit.unexpected)} '
+            f'unexpected and {len(misfit.misshaped)} of another shape; nothing was '
+            'converted'
+        )
+        self.misfit = misfit
+
+
+def recognise(
+    given: Mapping[str, Tensor], forms: Sequence[Format]
+) -> tuple[Network, dict[str, torch.Size]]:
+    """Finds what a state dict holds.
+
+    Returns:
+        The network, and the shapes of our tensors.
+
+    Raises:
+        UserError: When no format is known by these keys.
+        MisfitError: When the keys or shapes are of none of its networks.
+    """
+    forms = [form for form in forms if form.mark in given]
+    if not forms:
+        first = ', '.join(list(given)[:3])
+        raise UserError(
+            f'no layer has a name that is known; the first are {first}; give the '
+            'project that the file comes from with --from'
+        )
+    misfits = []
+    for network in _candidates(forms, given):
+        misfit, shapes = _compare(given, network)
+        if not misfit.size:
+            return network, shapes
+        misfits.append(misfit)
+    raise MisfitError(min(misfits, key=lambda misfit: misfit.size))
+
+
+def _candidates(
+    forms: Sequence[Format], given: Mapping[str, Tensor]
+) -> Iterator[Network]:
+    for form in forms:
+        for arch in form.archs:
+            for width in form.widths:
+                for tail in form.tails:
+                    try:
+                        spec = get_spec(arch, width, tail)
+                    except ValueError:
+                        continue
+                    network = Network(form, arch, width, tail)
+                    yield Network(
+                        form, arch, width, tail, _count_classes(given, network, spec)
+                    )
+
+
+def _count_classes(
+    given: Mapping[str, Tensor], network: Network, spec: NetSpec
+) -> int | None:
+    if network.form.task not in _CLASSES:
+        return None
+    ours, rows = _CLASSES[network.form.task]
+    for part in network.form.parts(spec, given):
+        for key, theirs in part.keys():
+            if key == ours and theirs in given:
+                return len(given[theirs]) // rows
+    return None
+
+
+def _compare(
+    given: Mapping[str, Tensor], network: Network
+) -> tuple[Misfit, dict[str, torch.Size]]:
+    parts = network.form.parts(network.spec, given)
+    shapes = {
+        key: value.shape
+        for key, value in build_target(network, parts, given).state_dict().items()
+    }
+    pairs = [pair for part in parts for pair in part.keys()]
+    missing = [
+        theirs
+        for _, theirs in pairs
+        if theirs not in given and not theirs.endswith('num_batches_tracked')
+    ]
+    misshaped = [
+        f'{theirs} is {tuple(given[theirs].shape)}, wanted {tuple(shapes[ours])}'
+        for ours, theirs in pairs
+        if theirs in given
+        and _squeezed(given[theirs].shape) != _squeezed(shapes.get(ours, ()))
+    ]
+    known = {theirs for _, theirs in pairs}
+    unexpected = [
+        key for key in given if key not in known and not is_ignored(key, network.form)
+    ]
+    misfit = Misfit(network, tuple(missing), tuple(unexpected), tuple(misshaped))
+    return misfit, shapes
+
+
+def is_ignored(key: str, form: Format) -> bool:
+    """Whether a key belongs to a head that has no counterpart here."""
+    return key.startswith(form.ignored) if form.ignored else False
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """A linear layer and a 1×1 convolution are the same."""
+    shape = tuple(shape)
+    return shape[:2] if shape[2:] == (1, 1) else shape
+
+
+def build_target(
+    network: Network, parts: Sequence[Part], given: Mapping[str, Tensor]
+) -> nn.Module:
+    """Builds what a checkpoint is for, without memory for its weights.
+
+    Args:
+        network: The network.
+        parts: The layers that the checkpoint holds.
+        given: Its tensors; widths that a head may choose are read from them.
+    """
+    spec, classes = network.spec, network.num_classes or 1
+    convs = {part.ours: f'{part.conv}.weight' for part in parts}
+    held = {name.split('.')[0] for name in convs}
+
+    def width(name: str, axis: int, default: int) -> int:
+        value = given.get(convs[name])
+        return default if value is None else value.shape[axis]
+
+    with torch.device('meta'):
+        target = nn.ModuleDict(dict(backbone=MobileNetV3(spec)))
+        if 'head' in held:
+            target['head'] = MobileNetV3ClsHead(
+                classes, spec.out_channels, spec.head and spec.head.out
+            )
+        if 'bbox_head' in held:
+            taps = tuple(tap.channels for tap in find_taps(spec, ('C4', 'C5')))
+            target['neck'] = SSDLiteNeck(taps)
+            target['bbox_head'] = SSDLiteHead(
+                max(classes - 1, 1),
+                (*taps, 512, 256, 256, 128),
+                dict(type='mmnv3.SSDLiteAnchorGenerator', layout='torchvision'),
+                loss_cls=None,
+            )
+        if 'decode_head' in held:
+            target['decode_head'] = LRASPPHead(
+                classes,
+                (width('decode_head.low_seg', 1, 120), spec.out_channels),
+                width('decode_head.conv', 0, 128),
+            )
+    return target
