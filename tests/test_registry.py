@@ -13,6 +13,24 @@ def test_our_prefix_resolves_under_any_default_scope(scope):
         assert type(MODELS.build({'type': 'mmnv3.MobileNetV3'})) is MobileNetV3
 
 
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain', 'mmengine'])
+@pytest.mark.parametrize(
+    ('name', 'loss', 'package'),
+    [
+        ('SSDLiteHead', 'loss_bbox', 'mmdet'),
+        ('LRASPPHead', 'loss_decode', 'mmseg'),
+        ('RASPPHead', 'loss_decode', 'mmseg'),
+        ('MobileNetV3ClsHead', 'loss_module', 'mmpretrain'),
+    ],
+)
+def test_heads_build_their_own_losses_under_any_default_scope(
+    scope, name, loss, package
+):
+    with DefaultScope.overwrite_default_scope(scope):
+        head = MODELS.build({'type': f'mmnv3.{name}'})
+    assert type(getattr(head, loss)).__module__.startswith(f'{package}.')
+
+
 def test_the_bare_name_is_ours_in_mmdet():
     from mmdet.registry import MODELS as MMDET_MODELS
 

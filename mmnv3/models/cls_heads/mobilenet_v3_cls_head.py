@@ -23,8 +23,9 @@ class MobileNetV3ClsHead(ClsHead):
             None for networks whose logits follow pooling (EdgeTPU, V1, V2, MnasNet).
         act: Activation of the hidden layer, one of ``mmnv3.arch.spec.ACTIVATIONS``.
         dropout_ratio: Before the logits; the paper's 0.8 is the probability to keep.
+        loss: Cross-entropy by default.
         init_cfg: Initialisation; N(0, 0.01) by default.
-        **kwargs: Others of mmpretrain's ``ClsHead``, as ``loss`` and ``topk``.
+        **kwargs: Others of mmpretrain's ``ClsHead``, as ``topk``.
     """
 
     def __init__(
@@ -34,11 +35,15 @@ class MobileNetV3ClsHead(ClsHead):
         hidden_channels: int | None = 1280,
         act: str = 'hswish',
         dropout_ratio: float = 0.2,
+        loss: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(
-            init_cfg=init_cfg or dict(type='Normal', layer='Linear', std=0.01), **kwargs
+            # With the prefix it is found under any default scope.
+            loss=loss or dict(type='mmpretrain.CrossEntropyLoss'),
+            init_cfg=init_cfg or dict(type='Normal', layer='Linear', std=0.01),
+            **kwargs,
         )
         self.num_classes = num_classes
         self.hidden = (

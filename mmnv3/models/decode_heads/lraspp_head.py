@@ -38,10 +38,11 @@ class LRASPPHead(BaseDecodeHead):
         norm_cfg: Normalisation; by default with DeepLab's eps of 1e-5.
         align_corners: How maps are resized. True is DeepLab's, False torchvision's.
         in_index: Where the two maps stand among the backbone's.
+        loss_decode: Cross-entropy by default.
         init_cfg: Initialisation; Kaiming for the hidden convolutions and N(0, 0.01)
             for the classifiers by default.
-        **kwargs: Others of mmseg's ``BaseDecodeHead``, as ``loss_decode``, ``sampler``
-            and ``ignore_index``.
+        **kwargs: Others of mmseg's ``BaseDecodeHead``, as ``sampler`` and
+            ``ignore_index``.
 
     Raises:
         ValueError: For a gate or pooling that does not exist.
@@ -58,6 +59,7 @@ class LRASPPHead(BaseDecodeHead):
         norm_cfg: dict | None = None,
         align_corners: bool = True,
         in_index: Sequence[int] = (0, 1),
+        loss_decode: dict | list[dict] | None = None,
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
@@ -78,6 +80,8 @@ class LRASPPHead(BaseDecodeHead):
             input_transform='multiple_select',
             norm_cfg=norm_cfg or dict(type='BN', eps=1e-5),
             align_corners=align_corners,
+            # With the prefix it is mmseg's under any default scope.
+            loss_decode=loss_decode or dict(type='mmseg.CrossEntropyLoss'),
             dropout_ratio=0,
             init_cfg=init_cfg
             or [

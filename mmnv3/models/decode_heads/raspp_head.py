@@ -32,6 +32,7 @@ class RASPPHead(BaseDecodeHead):
         align_corners: How maps are resized.
         in_index: Where the map stands among the backbone's.
         dropout_ratio: Before the classifier.
+        loss_decode: Cross-entropy by default.
         init_cfg: Initialisation; Kaiming for the hidden convolutions and N(0, 0.01)
             for the classifier by default.
         **kwargs: Others of mmseg's ``BaseDecodeHead``.
@@ -51,6 +52,7 @@ class RASPPHead(BaseDecodeHead):
         align_corners: bool = True,
         in_index: int = -1,
         dropout_ratio: float = 0.1,
+        loss_decode: dict | list[dict] | None = None,
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
@@ -61,6 +63,8 @@ class RASPPHead(BaseDecodeHead):
             in_index=in_index,
             norm_cfg=norm_cfg or dict(type='BN', eps=1e-5),
             align_corners=align_corners,
+            # With the prefix it is mmseg's under any default scope.
+            loss_decode=loss_decode or dict(type='mmseg.CrossEntropyLoss'),
             dropout_ratio=dropout_ratio,
             init_cfg=init_cfg
             or [
