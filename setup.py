@@ -13,6 +13,9 @@ STARTUP_FILES = ('mmnv3/compat/mmnv3.pth', 'mmnv3/compat/_mmnv3_startup.py')
 UNNAMED = ['ftfy', 'regex']
 # Its RMSProp is TensorFlow's, which the ImageNet recipe wants.
 OPTIMIZER = ['timm']
+# torch.onnx writes by way of onnxscript.
+ONNX = ['onnx', 'onnxscript', 'onnxruntime']
+OPENVINO = ['openvino']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
 # environment holds one of them, and the core metadata asks for neither.
@@ -37,7 +40,19 @@ EXTRAS = {
     ],
     # Reading Google's LiteRT files, and running them to compare.
     'tflite': ['tflite', 'flatbuffers'],
-    'test': ['pytest', 'ruff', 'tflite', 'flatbuffers', 'ai-edge-litert'],
+    # Writing and running exported models.
+    'onnx': ONNX,
+    'openvino': OPENVINO,
+    'litert': ['litert-torch>=0.10', 'ai-edge-litert'],
+    'test': [
+        'pytest',
+        'ruff',
+        'tflite',
+        'flatbuffers',
+        'ai-edge-litert',
+        *ONNX,
+        *OPENVINO,
+    ],
 }
 
 

@@ -1,0 +1,98 @@
+"""What the user of an exported file has to know, and the file carries with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from mmnv3.errors import UserError
+
+DETECTION, SEGMENTATION, CLASSIFICATION = 'detection', 'segmentation', 'classification'
+
+# Names of the one input and of a task's outputs.
+INPUT = 'image'
+OUTPUTS = {
+    DETECTION: ('boxes', 'scores'),
+    SEGMENTATION: ('logits',),
+    CLASSIFICATION: ('logits',),
+}
+
+# Where the description stands in OpenVINO's files, and in PyTorch's and LiteRT's.
+# ONNX's have it among their properties.
+RT_INFO = 'mmnv3'
+EXTRA_FILE = 'mmnv3.json'
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """How to feed an exported model and what to make of its outputs.
+
+    Attributes:
+        task: ``'detection'``, ``'segmentation'`` or ``'classification'``.
+        classes: Names of the classes, in the order of the outputs.
+        size: Pixels of the input, (width, height).
+        mean: Per channel, of pixels from 0 to 255 in ``channel_order``.
+        std: Per channel; the input is (pixels - mean) / std.
+        channel_order: ``'rgb'`` or ``'bgr'``.
+        score_threshold: Detections score more than this.
+        iou_threshold: A box is dropped when it overlaps a better one of its class by
+            more than this.
+        max_detections: Most detections of a picture.
+        max_per_class: Most candidates of one class before suppression; -1 for no
+            limit.
+
+        The last four are None for other tasks than detection.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channel_order: str
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    max_detections: int | None = None
+    max_per_class: int | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the input, (1, 3, H, W)."""
+        width, height = self.size
+        return 1, 3, height, width
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return OUTPUTS[self.task]
+
+    def to_strings(self) -> dict[str, str]:
+        """The fields as JSON, by name: what the file formats can hold."""
+        return {name: json.dumps(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_strings(cls, strings: Mapping[str, str], path: str) -> ModelInfo:
+        """The inverse of :meth:`to_strings`.
+
+        Args:
+            strings: The fields; others are ignored.
+            path: The file that they are from.
+
+        Raises:
+            UserError: When fields are missing or are not JSON.
+        """
+        try:
+            values = {
+                name: json.loads(strings[name]) for name in cls.__dataclass_fields__
+            }
+        except (KeyError, json.JSONDecodeError):
+            raise UserError(
+                f'{path} does not describe its model; files of tools/export.py do'
+            ) from None
+        return cls(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+            }
+        )

@@ -1,0 +1,204 @@
+"""One interface over the runtimes that execute exported models."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
+from mmnv3.deploy.optional import require
+from mmnv3.errors import UserError
+
+
+class Runtime(ABC):
+    """A loaded model.
+
+    Attributes:
+        info: How to feed it and what its outputs mean.
+    """
+
+    info: ModelInfo
+
+    def __call__(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the network.
+
+        Args:
+            batch: A normalised picture, float32 of ``info.input_shape``.
+
+        Returns:
+            The outputs by name: ``boxes`` (1, N, 4) and ``scores`` (1, N, C), or
+            ``logits`` of (1, C, H, W) or (1, C).
+
+        Raises:
+            UserError: For a batch of another shape or type.
+        """
+        wanted = self.info.input_shape
+        if batch.shape != wanted or batch.dtype != np.float32:
+            raise UserError(
+                f'the model takes float32 of the shape {wanted}, and got '
+                f'{batch.dtype} of {batch.shape}'
+            )
+        return dict(zip(self.info.outputs, self._run(batch), strict=True))
+
+    @abstractmethod
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        """The outputs in the order of ``info.outputs``."""
+
+
+class PyTorchRuntime(Runtime):
+    """Runs a module of :mod:`mmnv3.deploy.graph`, or one that was exported.
+
+    Args:
+        module: The module.
+        info: Its description.
+        threads: Threads of one call; PyTorch's own number for None.
+    """
+
+    def __init__(
+        self, module: nn.Module, info: ModelInfo, threads: int | None = None
+    ) -> None:
+        self.info = info
+        self._module = module
+        self._threads = threads
+
+    @classmethod
+    def load(cls, path: Path, threads: int | None) -> PyTorchRuntime:
+        """Reads a ``.pt2`` file."""
+        extra = {EXTRA_FILE: ''}
+        program = torch.export.load(path, extra_files=extra)
+        info = ModelInfo.from_strings(json.loads(extra[EXTRA_FILE] or '{}'), str(path))
+        return cls(program.module(), info, threads)
+
+    @torch.inference_mode()
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        before = torch.get_num_threads()
+        # The number belongs to the process.
+        torch.set_num_threads(self._threads or before)
+        try:
+            found = self._module(torch.from_numpy(batch))
+        finally:
+            torch.set_num_threads(before)
+        found = (found,) if isinstance(found, torch.Tensor) else found
+        return [output.numpy() for output in found]
+
+
+class OnnxRuntime(Runtime):
+    """Runs an ``.onnx`` file with ONNX Runtime on the CPU.
+
+    Args:
+        path: The file.
+        threads: Threads of one call; the cores for None.
+    """
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        onnxruntime = require('onnxruntime', 'onnx')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        # Warnings about its own rewriting are nothing that a user can mend.
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider']
+        )
+        self.info = ModelInfo.from_strings(
+            self._session.get_modelmeta().custom_metadata_map, str(path)
+        )
+
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        return self._session.run(list(self.info.outputs), {INPUT: batch})
+
+
+class OpenVINORuntime(Runtime):
+    """Runs an ``.xml`` file, with its ``.bin`` beside it, with OpenVINO on the CPU.
+
+    Args:
+        path: The file.
+        threads: Threads of one call; OpenVINO's own number for None.
+    """
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        openvino = require('openvino', 'openvino')
+        core = openvino.Core()
+        model = core.read_model(path)
+        strings = (
+            {
+                name: model.get_rt_info([RT_INFO, name]).astype(str)
+                for name in ModelInfo.__dataclass_fields__
+            }
+            if model.has_rt_info([RT_INFO])
+            else {}
+        )
+        self.info = ModelInfo.from_strings(strings, str(path))
+        # It would compute in bfloat16 where the CPU can, and lose three digits.
+        settings = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads:
+            settings['INFERENCE_NUM_THREADS'] = threads
+        compiled = core.compile_model(model, 'CPU', settings)
+        self._request = compiled.create_infer_request()
+
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        found = self._request.infer({INPUT: batch}, share_inputs=True)
+        return [found[name] for name in self.info.outputs]
+
+
+class LiteRTRuntime(Runtime):
+    """Runs a ``.tflite`` file with LiteRT on the CPU.
+
+    Args:
+        path: The file.
+        threads: Threads of one call; LiteRT's own number for None.
+    """
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        litert = require('ai_edge_litert.interpreter', 'litert')
+        strings = '{}'
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if EXTRA_FILE in archive.namelist():
+                    strings = archive.read(EXTRA_FILE)
+        self.info = ModelInfo.from_strings(json.loads(strings), str(path))
+        self._interpreter = litert.Interpreter(str(path), num_threads=threads)
+        self._run_signature = self._interpreter.get_signature_runner()
+
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        found = self._run_signature(**{INPUT: batch})
+        return [found[name] for name in self.info.outputs]
+
+
+_RUNTIMES = {
+    '.pt2': PyTorchRuntime.load,
+    '.onnx': OnnxRuntime,
+    '.xml': OpenVINORuntime,
+    '.tflite': LiteRTRuntime,
+}
+
+
+def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
+    """Loads a file of :mod:`mmnv3.deploy.export` into the runtime that it is for.
+
+    Args:
+        path: ``.pt2`` (PyTorch), ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO) or
+            ``.tflite`` (LiteRT).
+        threads: Threads of one call; the runtime's own number for None.
+
+    Raises:
+        UserError: When there is no such file, its ending is unknown, it is damaged or
+            not of ours, or when the runtime is not installed.
+    """
+    path = Path(path)
+    if path.suffix not in _RUNTIMES:
+        raise UserError(f'{path}: unknown ending; possible: {", ".join(_RUNTIMES)}')
+    if not path.is_file():
+        raise UserError(f'{path}: there is no such file')
+    try:
+        return _RUNTIMES[path.suffix](path, threads)
+    except UserError:
+        raise
+    except Exception as error:  # Every runtime has exceptions of its own.
+        reason = str(error).strip().partition('\n')[0]
+        raise UserError(f'{path} cannot be read ({reason})') from None

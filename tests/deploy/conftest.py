@@ -1,0 +1,73 @@
+"""Every case is built and exported once."""
+
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from torch import nn
+
+from mmnv3.deploy.describing import describe
+from mmnv3.deploy.export import FORMATS, export_graph
+from mmnv3.deploy.graph import ExportGraph, build_graph
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
+from mmnv3.engine.launch import read_config
+from tests.deploy.cases import CASES, random_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='session')
+def exported(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """`model`, `graph` and `info` of a case, and its `file` and `runtime` by format."""
+    folder = tmp_path_factory.mktemp('exported')
+
+    @cache
+    def model(case: str) -> nn.Module:
+        return random_model(CASES[case])
+
+    @cache
+    def graph(case: str) -> ExportGraph:
+        return build_graph(model(case), CASES[case].size)
+
+    @cache
+    def info(case: str) -> ModelInfo:
+        config = read_config(CASES[case].config, CASES[case].options)
+        head = getattr(model(case), 'bbox_head', None)
+        return describe(
+            config,
+            graph(case).task,
+            CASES[case].size,
+            graph(case).num_classes,
+            head and head.test_cfg,
+        )
+
+    @cache
+    def file(case: str, kind: str) -> Path:
+        if kind == 'litert':
+            pytest.importorskip('litert_torch', reason='litert-torch is not installed')
+        path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
+        export_graph(graph(case), info(case), path, kind)
+        return path
+
+    @cache
+    def runtime(case: str, kind: str) -> Runtime:
+        if kind == 'module':
+            return PyTorchRuntime(graph(case), info(case), threads=1)
+        return load_runtime(file(case, kind), threads=1)
+
+    return SimpleNamespace(
+        model=model, graph=graph, info=info, file=file, runtime=runtime
+    )
+
+
+@pytest.fixture(scope='session')
+def photos() -> list[np.ndarray]:
+    """The demo photos, BGR."""
+    for folder in (ROOT / 'data/photos', ROOT / '../shared/data/photos'):
+        if paths := sorted(folder.glob('*.jpg')):
+            return [cv2.resize(cv2.imread(str(path)), (640, 480)) for path in paths]
+    pytest.skip('data/photos is absent')

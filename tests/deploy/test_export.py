@@ -1,0 +1,182 @@
+"""The files, what they carry, and the tool that writes them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import openvino
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmnv3.analysis.subjects import build_model
+from mmnv3.deploy.describing import class_names, default_size
+from mmnv3.deploy.export import FORMATS, Format, export_config, export_graph
+from mmnv3.deploy.runtime import load_runtime
+from mmnv3.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DEMO = 'configs/ssdlite_mnv3_small_demo.py'
+SMALLER = 'model.bbox_head.anchor_generator.input_size=128'
+
+
+def export(*args: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, 'tools/export.py', *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo detector with random weights, and names of its own."""
+    path = tmp_path_factory.mktemp('weights') / 'demo.pth'
+    torch.save(
+        dict(
+            meta=dict(dataset_meta=dict(classes=tuple('abcdef'))),
+            state_dict=build_model(DEMO).state_dict(),
+        ),
+        path,
+    )
+    return path
+
+
+@pytest.mark.parametrize('kind', ['onnx', 'openvino'])
+def test_the_tool_writes_what_the_runtime_reads(checkpoint, tmp_path, kind) -> None:
+    suffixes = FORMATS[kind].suffixes
+    out = tmp_path / 'new' / f'demo{suffixes[0]}'
+    done = export(
+        DEMO, checkpoint, '--format', kind, '--out', out, '--cfg-options', SMALLER
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'detection of 6 classes at 128x128 pixels: boxes, scores' in done.stderr
+    assert {p.name for p in out.parent.iterdir()} == {f'demo{s}' for s in suffixes}
+    info = load_runtime(out).info
+    assert info.classes == tuple('abcdef')
+    assert (info.size, info.channel_order) == ((128, 128), 'rgb')
+    assert (info.score_threshold, info.iou_threshold) == (0.01, 0.6)
+    assert (info.max_detections, info.max_per_class) == (100, -1)
+
+
+def test_errors_are_one_line(checkpoint, tmp_path) -> None:
+    out = tmp_path / 'a.onnx'
+    done = export('configs/gone.py', checkpoint, '--format', 'onnx', '--out', out)
+    assert (done.returncode, done.stdout) == (2, '')
+    # Packages may warn while they are imported.
+    assert 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == 'error: configs/gone.py: there is no such config file'
+
+
+def test_what_does_not_fit_is_refused(checkpoint, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / 'out' / 'a.onnx'
+    text = tmp_path / 'text.pth'
+    text.write_text('hello')
+    torch.save([1], tmp_path / 'list.pth')
+    street = 'configs/lraspp_mnv3_small_cityscapes.py'
+    soft = {'model.test_cfg.nms.type': 'soft_nms'}
+    large = {'model.test_cfg.min_bbox_size': 0}
+    for args, message in (
+        ((DEMO, 'gone.pth', out, 'onnx'), 'gone.pth: there is no such checkpoint'),
+        ((DEMO, text, out, 'onnx'), 'text.pth is not a checkpoint'),
+        ((DEMO, tmp_path / 'list.pth', out, 'onnx'), 'list.pth is not a checkpoint'),
+        ((street, checkpoint, out, 'onnx'), 'demo.pth does not fit'),
+        ((DEMO, checkpoint, out, 'onnx', (300, 320)), 'for 320x320, not 300x320'),
+        ((DEMO, checkpoint, out, 'onnx', (0, 320)), 'must be two positive numbers'),
+        ((DEMO, checkpoint, out, 'onnx', None, soft), "'soft_nms'.* cannot be"),
+        ((DEMO, checkpoint, out, 'onnx', None, large), 'min_bbox_size cannot be'),
+        ((DEMO, checkpoint, out, 'openvino'), r'a\.onnx: .* openvino end in \.xml'),
+        ((street, None, out, 'onnx'), 'say which to export with --size'),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            export_config(*(str(a) if isinstance(a, Path) else a for a in args))
+        assert '\n' not in str(error.value)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'package'),
+    [
+        ('onnx', 'onnx'),
+        ('onnx', 'onnxscript'),
+        ('openvino', 'openvino'),
+        ('litert', 'litert_torch'),
+    ],
+)
+def test_a_missing_package_is_told(
+    exported, tmp_path, monkeypatch, kind, package
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    out = tmp_path / f'a{FORMATS[kind].suffixes[0]}'
+    name = package.replace('_', '-')
+    with pytest.raises(UserError, match=f'^{name} is not installed; pip install'):
+        export_graph(exported.graph('wide'), exported.info('wide'), out, kind)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_export_leaves_the_old_file(exported, tmp_path, monkeypatch) -> None:
+    def write(program: object, info: object, path: Path) -> None:
+        path.write_text('half')
+        raise OSError('disk full')
+
+    monkeypatch.setitem(FORMATS, 'onnx', Format(('.onnx',), write))
+    out = tmp_path / 'a.onnx'
+    out.write_text('old')
+    with pytest.raises(OSError, match='disk full'):
+        export_graph(exported.graph('wide'), exported.info('wide'), out, 'onnx')
+    assert [p.name for p in tmp_path.iterdir()] == ['a.onnx']
+    assert out.read_text() == 'old'
+
+
+@pytest.mark.parametrize('case', ['sigmoid', 'lraspp', 'windows', 'classifier'])
+def test_onnx_files_are_static_and_lean(exported, case) -> None:
+    model = onnx.load(exported.file(case, 'onnx'))
+    kinds = {node.op_type for node in model.graph.node}
+    assert not kinds & {'BatchNormalization', 'Shape', 'NonZero', 'Pad', 'If', 'Loop'}
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    kernels = [
+        shapes[node.input[1]][2:] for node in model.graph.node if node.op_type == 'Conv'
+    ]
+    # An even one would be `Conv2dSame`'s other way to pad.
+    assert len(kernels) > 30 and all(side % 2 for kernel in kernels for side in kernel)
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    for value in values:
+        assert all(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def test_openvino_files_are_static(exported) -> None:
+    model = openvino.Core().read_model(exported.file('wide', 'openvino'))
+    assert not model.is_dynamic()
+    assert list(model.input('image').shape) == [1, 3, 128, 193]
+    kinds = {operation.get_type_name() for operation in model.get_ops()}
+    assert 'GroupConvolution' in kinds and 'BatchNormInference' not in kinds
+
+
+def test_names_of_classes(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    coco = Config.fromfile('configs/ssdlite_mnv3_small_coco.py')
+    assert class_names(coco, 80)[:2] == ('person', 'bicycle')
+    assert class_names(coco, 2, dict(classes=('a', 'b'))) == ('a', 'b')
+    assert class_names(coco, 3, dict(classes=('a', 'b'))) == ('0', '1', '2')
+    demo = Config.fromfile(DEMO)
+    assert class_names(demo, 6)[:2] == ('disc', 'ring')
+    street = Config.fromfile('configs/lraspp_mnv3_small_cityscapes.py')
+    assert class_names(street, 19)[:2] == ('road', 'sidewalk')
+    photos = Config.fromfile('configs/mnv3_small_imagenet.py')
+    assert re.match('tench', class_names(photos, 1000)[0])
+    assert class_names(Config(dict()), 2) == ('0', '1')
+
+
+def test_default_sizes(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for config, size in (
+        ('ssdlite_mnv3_small_coco', (320, 320)),
+        ('mnv3_small_imagenet', (224, 224)),
+        ('lraspp_mnv3_small_cityscapes', None),
+    ):
+        assert default_size(Config.fromfile(f'configs/{config}.py')) == size
