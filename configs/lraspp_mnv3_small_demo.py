@@ -29,7 +29,7 @@ metainfo = dict(
     ],
 )
 crop_size = (257, 257)
-max_iters = 600
+max_iters = 1600
 
 model = dict(
     data_preprocessor=dict(size=crop_size),
@@ -74,8 +74,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=300)
-default_hooks = dict(checkpoint=dict(interval=300))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=800)
+default_hooks = dict(checkpoint=dict(interval=800))
 optim_wrapper = dict(optimizer=dict(lr=0.1))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
