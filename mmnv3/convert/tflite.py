@@ -31,7 +31,7 @@ def read_tflite(path: str | Path) -> dict[str, Tensor]:
         import tflite
     except ImportError:
         raise UserError(
-            f"{path}: reading LiteRT files needs `pip install 'mmnv3[tflite]'`"
+            f'{path}: reading LiteRT files needs tflite; pip install tflite flatbuffers'
         ) from None
     content = Path(path).read_bytes()
     if content[4:8] != b'TFL3':
