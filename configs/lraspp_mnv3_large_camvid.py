@@ -34,18 +34,11 @@ model = dict(
     data_preprocessor=dict(size=crop_size),
     decode_head=dict(num_classes=11),
 )
+# The base's, but for the size of the crop.
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
-    dict(type='mmnv3.LoadCheckedLabels'),
-    dict(
-        type='RandomChoice',
-        transforms=[
-            [dict(type='Resize', scale_factor=quarters / 4)] for quarters in range(2, 9)
-        ],
-    ),
+    *_base_.train_pipeline[:3],
     dict(type='RandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs'),
+    *_base_.train_pipeline[4:],
 ]
 train_dataloader = dict(
     batch_size=8, dataset=dict(metainfo=metainfo, pipeline=train_pipeline)

@@ -46,30 +46,28 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
+dataset = dict(
+    _delete_=True,
+    type='mmnv3.CheckedSegDataset',
+    data_root=data_root,
+    img_suffix='_leftImg8bit.jpg',
+    seg_map_suffix='_gtFine_labelTrainIds.png',
+    metainfo=metainfo,
+)
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
-        _delete_=True,
-        type='mmnv3.CheckedSegDataset',
-        data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        img_suffix='_leftImg8bit.jpg',
-        seg_map_suffix='_gtFine_labelTrainIds.png',
-        metainfo=metainfo,
         pipeline=train_pipeline,
+        **dataset,
     ),
 )
 val_dataloader = dict(
     dataset=dict(
-        _delete_=True,
-        type='mmnv3.CheckedSegDataset',
-        data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        img_suffix='_leftImg8bit.jpg',
-        seg_map_suffix='_gtFine_labelTrainIds.png',
-        metainfo=metainfo,
         test_mode=True,
         pipeline=_base_.test_pipeline,
+        **dataset,
     ),
 )
 test_dataloader = val_dataloader

@@ -102,7 +102,7 @@ def from_ours(given: Mapping[str, Tensor], project: str) -> Converted:
         for ours, theirs in part.keys():
             if ours in given:
                 state[theirs] = given[ours]
-        if 'head.' in part.ours and project == 'timm' and part.conv == 'conv_head':
+        if part.conv == 'conv_head':
             # timm keeps the hidden layer a convolution.
             key = f'{part.conv}.weight'
             state[key] = state[key][..., None, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,9 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from mmnv3.convert.formats import PROJECTS
+from mmnv3.atomic import whole_or_absent
+from mmnv3.convert.formats import FORMATS, PROJECTS
+from mmnv3.convert.recognition import is_ignored
 from mmnv3.convert.tflite import read_tflite
 from mmnv3.errors import UserError
 
@@ -65,19 +66,11 @@ def guess_project(path: str | Path, state: Mapping[str, Tensor]) -> str:
     path = str(path)
     if path.endswith('.tflite'):
         return 'tflite'
-    marks = {
-        'conv_stem.weight': 'timm',
-        'features.0.0.weight': 'torchvision',
-        'backbone.features.0.0.0.weight': 'torchvision',
-        'backbone.0.0.weight': 'torchvision',
-        'backbone.layer0.conv.weight': 'mmpretrain',
-        'layer0.conv.weight': 'mmpretrain',
-    }
-    if any(key.startswith('decode_head.') for key in state):
-        marks['backbone.layer0.conv.weight'] = 'mmseg'
-    for mark, project in marks.items():
-        if mark in state:
-            return project
+    forms = [f for f in FORMATS if f.mark in state and f.project != 'tflite']
+    # mmpretrain and mmseg name the backbone alike; mmseg's heads tell them apart.
+    heads = [f for f in forms if any(is_ignored(key, f) for key in state)]
+    if forms:
+        return (heads or forms)[0].project
     raise UserError(
         f'{path}: its keys tell no project; name one of {", ".join(PROJECTS)}'
     )
@@ -96,10 +89,6 @@ def write_checkpoint(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        content = dict(state) if bare else dict(meta=meta, state_dict=dict(state))
+    content = dict(state) if bare else dict(meta=meta, state_dict=dict(state))
+    with whole_or_absent(path) as partial:
         torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

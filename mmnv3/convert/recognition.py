@@ -129,19 +129,17 @@ def _candidates(
                         spec = get_spec(arch, width, tail)
                     except ValueError:
                         continue
-                    network = Network(form, arch, width, tail)
-                    yield Network(
-                        form, arch, width, tail, _count_classes(given, network, spec)
-                    )
+                    classes = _count_classes(given, form, spec)
+                    yield Network(form, arch, width, tail, classes)
 
 
 def _count_classes(
-    given: Mapping[str, Tensor], network: Network, spec: NetSpec
+    given: Mapping[str, Tensor], form: Format, spec: NetSpec
 ) -> int | None:
-    if network.form.task not in _CLASSES:
+    if form.task not in _CLASSES:
         return None
-    ours, rows = _CLASSES[network.form.task]
-    for part in network.form.parts(spec, given):
+    ours, rows = _CLASSES[form.task]
+    for part in form.parts(spec, given):
         for key, theirs in part.keys():
             if key == ours and theirs in given:
                 return len(given[theirs]) // rows

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 
+from mmnv3.atomic import whole_or_absent
 from mmnv3.errors import UserError
 from mmnv3.registry import HOOKS
 
@@ -19,12 +19,8 @@ class AtomicBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Writes to a temporary name beside the target, then renames."""
-        partial = f'{filepath}.{os.getpid()}.tmp'
-        try:
+        with whole_or_absent(filepath) as partial:
             super().put(obj, partial)
-            os.replace(partial, filepath)
-        finally:
-            Path(partial).unlink(missing_ok=True)
 
 
 @HOOKS.register_module()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmnv3.atomic import whole_or_absent
 from mmnv3.registry import HOOKS
 
 _METRICS = (
@@ -106,6 +106,5 @@ def draw_curves(
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    partial = path.with_suffix(f'.{os.getpid()}.tmp')
-    figure.savefig(partial, format='png', dpi=120)
-    os.replace(partial, path)
+    with whole_or_absent(path) as partial:
+        figure.savefig(partial, format='png', dpi=120)

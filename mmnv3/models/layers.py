@@ -14,7 +14,7 @@ from mmnv3.registry import MODELS
 
 PADDINGS = ('same', 'symmetric')
 _ACT_TYPES = {'relu': 'ReLU', 'relu6': 'ReLU6', 'hswish': 'HSwish'}
-_GATES = {'hsigmoid': nn.Hardsigmoid, 'sigmoid': nn.Sigmoid}
+GATES = {'sigmoid': nn.Sigmoid, 'hsigmoid': nn.Hardsigmoid}
 
 
 @MODELS.register_module()
@@ -173,7 +173,7 @@ class SqueezeExcite(nn.Module):
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.act = nn.ReLU(inplace=True)
         self.expand = nn.Conv2d(hidden, channels, 1)
-        self.gate = _GATES[gate]()
+        self.gate = GATES[gate]()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""

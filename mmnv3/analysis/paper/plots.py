@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 from mmnv3.analysis.paper.classification import TABLE_3, TABLE_9
 from mmnv3.analysis.paper.networks import Classifier, cost
 from mmnv3.analysis.paper.tables import UNITS, Row
+from mmnv3.atomic import whole_or_absent
 
 _V3_NAMES = {'large': 'V3-Large', 'small': 'V3-Small'}
 _COLOURS = {'large': 'tab:red', 'small': 'tab:blue'}
@@ -165,7 +165,6 @@ def draw_frontier(figure: Frontier, folder: Path) -> Path:
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
     path = folder / figure.file
-    partial = path.with_suffix(f'.{os.getpid()}.tmp')
-    canvas.savefig(partial, format='png', dpi=110)
-    os.replace(partial, path)
+    with whole_or_absent(path) as partial:
+        canvas.savefig(partial, format='png', dpi=110)
     return path

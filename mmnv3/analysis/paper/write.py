@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmnv3.analysis.paper.page import render_page
 from mmnv3.analysis.paper.plots import FIGURES, draw_frontier
+from mmnv3.atomic import whole_or_absent
 from mmnv3.errors import UserError
 
 
@@ -23,12 +23,11 @@ def write_page(path: Path) -> list[Path]:
         UserError: When a file cannot be written there.
     """
     text = render_page()
-    partial = path.with_suffix(f'.{os.getpid()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figures = [draw_frontier(figure, path.parent) for figure in FIGURES]
-        partial.write_text(text, encoding='utf-8')
-        os.replace(partial, path)
+        with whole_or_absent(path) as partial:
+            partial.write_text(text, encoding='utf-8')
     except OSError as error:
         raise UserError(f'{path} cannot be written: {error.strerror}') from error
     return [path, *figures]

@@ -9,10 +9,8 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from mmnv3.models.decode_heads.window_pool import WindowPool
-from mmnv3.models.layers import ConvNormAct
+from mmnv3.models.layers import GATES, ConvNormAct
 from mmnv3.registry import MODELS
-
-GATES = {'sigmoid': nn.Sigmoid, 'hsigmoid': nn.Hardsigmoid}
 
 
 @MODELS.register_module()
