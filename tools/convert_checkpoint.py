@@ -9,7 +9,6 @@ import argparse
 
 from rich.console import Console
 
-from mmnv3.analysis.subjects import build_model
 from mmnv3.convert import (
     PROJECTS,
     MisfitError,
@@ -20,6 +19,7 @@ from mmnv3.convert import (
     write_checkpoint,
 )
 from mmnv3.convert.differences import check_against, count_classes
+from mmnv3.engine.building import build_model
 from mmnv3.engine.launch import one_line_errors
 from mmnv3.errors import UserError
 

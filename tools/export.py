@@ -11,7 +11,8 @@ import warnings
 from mmengine.config import DictAction
 from rich.console import Console
 
-from mmnv3.deploy.export import FORMATS, export_config
+from mmnv3.deploy.export import FORMATS
+from mmnv3.deploy.loading import export_config
 from mmnv3.engine.launch import one_line_errors
 
 

@@ -7,14 +7,10 @@ from functools import partial
 import numpy as np
 import torch
 import torchvision
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmnv3.analysis.latency import Stages
-from mmnv3.engine.fit_hook import describe_misfit
-from mmnv3.engine.launch import existing_checkpoint, read_config
+from mmnv3.engine import building
 from mmnv3.errors import UserError
 
 NETWORK, POST = 'network', 'post-processing'
@@ -35,24 +31,10 @@ def build_model(
         UserError: When there is no such config, model or checkpoint, or when the
             checkpoint is another network's.
     """
-    torch.manual_seed(0)
     if name.startswith('torchvision:'):
+        torch.manual_seed(0)
         return _build_torchvision(name.removeprefix('torchvision:')).eval()
-    config = read_config(name, options)
-    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
-        model = MODELS.build(config.model)
-    # Initialisation logs a page for every layer.
-    MMLogger.get_current_instance().setLevel('WARNING')
-    model.init_weights()
-    if checkpoint:
-        path = existing_checkpoint(checkpoint)
-        given = CheckpointLoader.load_checkpoint(path, 'cpu')
-        given = given.get('state_dict', given)
-        misfit, _ = describe_misfit(model.state_dict(), given)
-        if misfit:
-            raise UserError(f'{path} does not fit {name}: {misfit}')
-        model.load_state_dict(given)
-    return model.eval()
+    return building.build_model(name, options, checkpoint)
 
 
 def _build_torchvision(name: str) -> nn.Module:

@@ -18,6 +18,8 @@ def describe(
     num_classes: int,
     test_cfg: Mapping | None = None,
     dataset_meta: Mapping | None = None,
+    batch: int = 1,
+    postprocessed: bool = False,
 ) -> ModelInfo:
     """Collects what a config says about its model.
 
@@ -28,6 +30,8 @@ def describe(
         num_classes: Classes, without background.
         test_cfg: A detector's post-processing.
         dataset_meta: What a checkpoint remembers of its data set.
+        batch: Pictures of one call.
+        postprocessed: Whether the graph chooses boxes or classes itself.
 
     Raises:
         UserError: When a detector's post-processing is more than a threshold and
@@ -35,10 +39,14 @@ def describe(
     """
     given = config.model.get('data_preprocessor') or config.get('data_preprocessor', {})
     rgb = given.get('bgr_to_rgb') or given.get('to_rgb')
+    width, height = size
     return ModelInfo(
         task=task,
         classes=class_names(config, num_classes, dataset_meta),
-        size=size,
+        palette=class_colours(config, num_classes, dataset_meta),
+        input_shape=(batch, 3, height, width),
+        resize_edge=short_edge(config),
+        postprocessed=postprocessed,
         mean=tuple(map(float, given.get('mean') or (0, 0, 0))),
         std=tuple(map(float, given.get('std') or (1, 1, 1))),
         channel_order='rgb' if rgb else 'bgr',
@@ -79,15 +87,52 @@ def class_names(
     Returns:
         The names; ``'0'``, ``'1'`` and so on where nobody says.
     """
+    for names in _meta(config, 'classes', dataset_meta):
+        if not isinstance(names, str) and len(names) == count:
+            return tuple(map(str, names))
+    return tuple(map(str, range(count)))
+
+
+def class_colours(
+    config: Config, count: int, dataset_meta: Mapping | None = None
+) -> tuple[tuple[int, int, int], ...]:
+    """The colours of a model's classes, RGB, from where their names are.
+
+    Args:
+        config: The config.
+        count: Classes of the model.
+        dataset_meta: What a checkpoint remembers of its data set.
+
+    Returns:
+        The colours; none where nobody says.
+    """
+    for colours in _meta(config, 'palette', dataset_meta):
+        if not isinstance(colours, str) and len(colours) == count:
+            return tuple(tuple(map(int, colour)) for colour in colours)
+    return ()
+
+
+def _meta(config: Config, key: str, dataset_meta: Mapping | None) -> list:
+    """What a checkpoint, a config and its data set's class say, in this order."""
     dataset = config.get('test_dataloader', {}).get('dataset', {})
     scope = config.get('default_scope', 'mmdet')
     with DATASETS.switch_scope_and_registry(scope) as registry:
         kind = registry.get(dataset['type']) if 'type' in dataset else None
-    for meta in (dataset_meta, dataset.get('metainfo'), getattr(kind, 'METAINFO', {})):
-        names = (meta or {}).get('classes', ())
-        if not isinstance(names, str) and len(names) == count:
-            return tuple(map(str, names))
-    return tuple(map(str, range(count)))
+    sources = dataset_meta, dataset.get('metainfo'), getattr(kind, 'METAINFO', {})
+    return [(source or {}).get(key) or () for source in sources]
+
+
+def short_edge(config: Config) -> int | None:
+    """The short side that a config's test pipeline brings pictures to before cutting.
+
+    Returns:
+        Pixels, or None where it cuts nothing.
+    """
+    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    steps = {str(step['type']): step for step in dataset.get('pipeline', ())}
+    if 'CenterCrop' not in steps or 'ResizeEdge' not in steps:
+        return None
+    return int(steps['ResizeEdge']['scale'])
 
 
 def default_size(config: Config) -> tuple[int, int] | None:

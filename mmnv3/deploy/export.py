@@ -6,28 +6,17 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from mmnv3.analysis.subjects import build_model
-from mmnv3.deploy.describing import default_size, describe
-from mmnv3.deploy.graph import ExportGraph, anchor_size, build_graph, graph_class
-from mmnv3.deploy.info import (
-    CLASSIFICATION,
-    DETECTION,
-    EXTRA_FILE,
-    INPUT,
-    RT_INFO,
-    ModelInfo,
-)
+from mmnv3.deploy.graph import ExportGraph
+from mmnv3.deploy.info import DETECTION, EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
-from mmnv3.engine.launch import existing_checkpoint, read_config
 from mmnv3.errors import UserError
 
 
@@ -64,7 +53,11 @@ def _write_onnx(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
 
 def _write_openvino(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
     openvino = require('openvino', 'openvino')
-    model = openvino.convert_model(_trace(graph), input=list(info.input_shape))
+    from mmnv3.deploy.openvino_nms import nms_extension
+
+    model = openvino.convert_model(
+        _trace(graph), input=list(info.input_shape), extension=[nms_extension()]
+    )
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, name in zip(model.outputs, info.outputs, strict=True):
         output.get_tensor().set_names({name})
@@ -89,6 +82,10 @@ class _NamedOutputs(nn.Module):
 
 
 def _write_litert(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
+    if info.postprocessed and info.task == DETECTION:
+        raise UserError(
+            'LiteRT has no suppression that can be exported; leave post-processing out'
+        )
     litert_torch = require('litert_torch', 'litert')
     litert_torch.config.show_progress = False
     with torch.enable_grad():  # See `_trace`.
@@ -122,53 +119,6 @@ FORMATS = {
 }
 
 
-def export_config(
-    config_path: str,
-    checkpoint: str | None,
-    out: str | Path,
-    format_name: str,
-    size: tuple[int, int] | None = None,
-    options: dict | None = None,
-) -> ModelInfo:
-    """Exports the model of a config.
-
-    Args:
-        config_path: The config.
-        checkpoint: Its weights; random ones for None.
-        out: File to write.
-        format_name: One of :data:`FORMATS`.
-        size: Pixels of the input, (width, height). By default a detector's is that
-            of its anchors, another model's that of the config's test pipeline.
-        options: Settings of the config to override.
-
-    Returns:
-        The description that the file carries.
-
-    Raises:
-        UserError: When something given is missing or does not fit together.
-    """
-    _check_ending(out, format_name)
-    if size and min(size) <= 0:
-        raise UserError(f'--size {size[0]} {size[1]} must be two positive numbers')
-    config = read_config(config_path, options)
-    dataset_meta = _read_dataset_meta(checkpoint) if checkpoint else None
-    model = build_model(config_path, options, checkpoint)
-    task = graph_class(model).task
-    size = size or (anchor_size(model) if task == DETECTION else default_size(config))
-    if size is None:
-        if task != CLASSIFICATION:
-            raise UserError(
-                f'{config_path} tests pictures at their own size; say which to export '
-                'with --size WIDTH HEIGHT'
-            )
-        size = (224, 224)
-    graph = build_graph(model, size)
-    test_cfg = model.bbox_head.test_cfg if task == DETECTION else None
-    info = describe(config, task, size, graph.num_classes, test_cfg, dataset_meta)
-    export_graph(graph, info, out, format_name)
-    return info
-
-
 def export_graph(
     graph: ExportGraph, info: ModelInfo, out: str | Path, format_name: str
 ) -> None:
@@ -184,36 +134,29 @@ def export_graph(
         UserError: When the file's ending is not the format's, or when a package is
             missing.
     """
-    _check_ending(out, format_name)
+    check_ending(out, format_name)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     chosen = FORMATS[format_name]
     with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
         partial = Path(folder) / out.name
         chosen.write(graph, info, partial)
-        # The named file comes last, when what it needs is there.
-        for suffix in reversed(chosen.suffixes):
-            os.replace(partial.with_suffix(suffix), out.with_suffix(suffix))
+        move_files(partial, out, chosen.suffixes)
 
 
-def _check_ending(out: str | Path, format_name: str) -> None:
+def move_files(partial: Path, out: Path, suffixes: tuple[str, ...]) -> None:
+    """Renames the files of a format; the named one comes last, when all is there."""
+    for suffix in reversed(suffixes):
+        os.replace(partial.with_suffix(suffix), out.with_suffix(suffix))
+
+
+def check_ending(out: str | Path, format_name: str) -> None:
+    """Checks that a file is named as its format wants.
+
+    Raises:
+        UserError: When it is not.
+    """
     wanted = FORMATS[format_name].suffixes[0]
     if Path(out).suffix != wanted:
         raise UserError(f'{out}: files of the format {format_name} end in {wanted}')
 
-
-def _read_dataset_meta(checkpoint: str) -> Mapping | None:
-    """What a checkpoint remembers of the data set it was trained on.
-
-    Raises:
-        UserError: When there is no such file or it is no checkpoint.
-    """
-    path = existing_checkpoint(checkpoint)
-    try:
-        given = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
-    except Exception as error:  # A strange file makes the unpickler raise anything.
-        reason = str(error).partition('\n')[0].split('. ')[0]
-        raise UserError(f'{path} is not a checkpoint ({reason})') from None
-    if not isinstance(given, Mapping):
-        raise UserError(f'{path} is not a checkpoint (it holds no state dict)')
-    return (given.get('meta') or {}).get('dataset_meta')

@@ -15,16 +15,25 @@ from mmdet.models.dense_heads import SSDHead
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmnv3.deploy.info import CLASSIFICATION, DETECTION, OUTPUTS, SEGMENTATION
+from mmnv3.deploy.info import (
+    CLASSIFICATION,
+    DETECTION,
+    FINAL_OUTPUTS,
+    OUTPUTS,
+    SEGMENTATION,
+)
 from mmnv3.errors import UserError
+from mmnv3.ops.static_nms import static_nms
 
 
 class ExportGraph(nn.Module):
-    """A network for one picture of one size.
+    """A network for pictures of one size.
 
     Args:
         model: A built model, which stays as it is: the graph works on a copy.
         size: Pixels of the input, (width, height).
+        batch: Pictures of one call.
+        postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
 
     Raises:
         UserError: When the model cannot take that size.
@@ -32,9 +41,17 @@ class ExportGraph(nn.Module):
 
     task: str
 
-    def __init__(self, model: nn.Module, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        size: tuple[int, int],
+        batch: int = 1,
+        postprocess: bool = False,
+    ) -> None:
         super().__init__()
         self.size = size
+        self.batch = batch
+        self.postprocess = postprocess
         self.model = fuse_conv_bn(copy.deepcopy(model).cpu())
         self.eval().requires_grad_(False)
 
@@ -46,25 +63,37 @@ class ExportGraph(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs, in their order."""
-        return OUTPUTS[self.task]
+        return (FINAL_OUTPUTS if self.postprocess else OUTPUTS)[self.task]
 
     def example(self) -> Tensor:
-        """An input, (1, 3, H, W)."""
+        """An input, (batch, 3, H, W)."""
         width, height = self.size
-        return torch.zeros(1, 3, height, width)
+        return torch.zeros(self.batch, 3, height, width)
 
 
 class DetectionGraph(ExportGraph):
     """A single-stage detector with an SSD head; see :class:`ExportGraph`.
 
     Raises:
-        UserError: When its anchors are laid out for another size.
+        UserError: When its anchors are laid out for another size, or when several
+            pictures should be suppressed inside.
     """
 
     task = DETECTION
 
-    def __init__(self, model: nn.Module, size: tuple[int, int]) -> None:
-        super().__init__(model, size)
+    def __init__(
+        self,
+        model: nn.Module,
+        size: tuple[int, int],
+        batch: int = 1,
+        postprocess: bool = False,
+    ) -> None:
+        super().__init__(model, size, batch, postprocess)
+        if postprocess and batch > 1:
+            raise UserError(
+                f'a detector for {batch} pictures a call cannot suppress inside; '
+                'leave post-processing out, or take one picture a call'
+            )
         head = self.model.bbox_head
         expected = anchor_size(model)
         if size != expected:
@@ -86,15 +115,16 @@ class DetectionGraph(ExportGraph):
         """Classes of the scores, without background."""
         return self.model.bbox_head.num_classes
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Detects, before suppression.
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Detects.
 
         Args:
-            image: Normalised, (1, 3, H, W).
+            image: Normalised pictures, (N, 3, H, W).
 
         Returns:
-            Boxes as x1, y1, x2, y2 in pixels of the input, (1, N, 4), and
-            probabilities, (1, N, num_classes).
+            Before suppression, the boxes of all anchors, x1 y1 x2 y2 in pixels inside
+            the picture, (N, A, 4), and probabilities, (N, A, num_classes). With
+            ``postprocess``, what :func:`mmnv3.ops.static_nms.static_nms` returns.
         """
         head = self.model.bbox_head
         score_maps, box_maps = head(self.model.extract_feat(image))
@@ -103,9 +133,21 @@ class DetectionGraph(ExportGraph):
             logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
         )
         deltas = _flatten(box_maps, head.bbox_coder.encode_size)
+        priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
-        boxes = head.bbox_coder.decode(self.priors, deltas[0])
-        return boxes.clamp(min=0).minimum(self.limits)[None], scores
+        boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
+        boxes = boxes.clamp(min=0).minimum(self.limits).view(len(image), -1, 4)
+        if not self.postprocess:
+            return boxes, scores
+        settings = head.test_cfg
+        return static_nms(
+            boxes[0],
+            scores[0],
+            iou_threshold=settings['nms']['iou_threshold'],
+            score_threshold=settings.get('score_thr', 0.0),
+            max_num=settings['max_per_img'],
+            per_class=settings.get('nms_pre_per_class', -1),
+        )
 
 
 class SegmentationGraph(ExportGraph):
@@ -119,15 +161,20 @@ class SegmentationGraph(ExportGraph):
         return self.model.decode_head.num_classes
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps a normalised picture, (1, 3, H, W), to logits (1, classes, H, W)."""
+        """Maps normalised pictures, (N, 3, H, W), to classes.
+
+        Returns:
+            Logits, (N, num_classes, H, W), or with ``postprocess`` the best class of
+            every pixel, (N, H, W) int32.
+        """
         head = self.model.decode_head
-        width, height = self.size
-        return F.interpolate(
+        logits = F.interpolate(
             head(self.model.extract_feat(image)),
-            size=(height, width),
+            size=image.shape[-2:],
             mode='bilinear',
             align_corners=head.align_corners,
         )
+        return logits.argmax(1).int() if self.postprocess else logits
 
 
 class ClassificationGraph(ExportGraph):
@@ -141,8 +188,12 @@ class ClassificationGraph(ExportGraph):
         return self.model.head.num_classes
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps a normalised picture, (1, 3, H, W), to logits (1, classes)."""
-        return self.model.head(self.model.extract_feat(image))
+        """Maps normalised pictures, (N, 3, H, W), to logits, (N, num_classes).
+
+        With ``postprocess`` they are probabilities.
+        """
+        logits = self.model.head(self.model.extract_feat(image))
+        return logits.softmax(-1) if self.postprocess else logits
 
 
 # The part that tells the toolboxes' models apart.
@@ -168,13 +219,17 @@ def graph_class(model: nn.Module) -> type[ExportGraph]:
     return _GRAPHS[part]
 
 
-def build_graph(model: nn.Module, size: tuple[int, int]) -> ExportGraph:
-    """Turns a model into a module that maps a normalised picture to named tensors.
+def build_graph(
+    model: nn.Module, size: tuple[int, int], batch: int = 1, postprocess: bool = False
+) -> ExportGraph:
+    """Turns a model into a module that maps normalised pictures to named tensors.
 
     Args:
         model: A detector with an SSD or SSDLite head, an encoder-decoder of mmseg, or
             a classifier of mmpretrain. It stays as it is.
         size: Pixels of the input, (width, height).
+        batch: Pictures of one call.
+        postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
 
     Returns:
         A module in eval mode without gradients; its ``outputs`` name what its
@@ -183,7 +238,7 @@ def build_graph(model: nn.Module, size: tuple[int, int]) -> ExportGraph:
     Raises:
         UserError: For another model, or a detector whose anchors are for another size.
     """
-    return graph_class(model)(model, size)
+    return graph_class(model)(model, size, batch, postprocess)
 
 
 def anchor_size(detector: nn.Module) -> tuple[int, int]:
@@ -198,7 +253,8 @@ def _is_ssd(head: nn.Module) -> bool:
 
 
 def _flatten(maps: list[Tensor], size: int) -> Tensor:
-    """Joins (1, A * size, H, W) maps of all levels into (1, anchors, size)."""
+    """Joins (N, A * size, H, W) maps of all levels into (N, anchors, size)."""
     return torch.cat(
-        [level.permute(0, 2, 3, 1).reshape(1, -1, size) for level in maps], dim=1
+        [level.permute(0, 2, 3, 1).reshape(len(level), -1, size) for level in maps],
+        dim=1,
     )

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mmnv3.errors import UserError
 
 DETECTION, SEGMENTATION, CLASSIFICATION = 'detection', 'segmentation', 'classification'
 
-# Names of the one input and of a task's outputs.
+# Names of the one input, and of a task's outputs before and after post-processing.
 INPUT = 'image'
 OUTPUTS = {
     DETECTION: ('boxes', 'scores'),
     SEGMENTATION: ('logits',),
     CLASSIFICATION: ('logits',),
+}
+FINAL_OUTPUTS = {
+    DETECTION: ('boxes', 'scores', 'labels'),
+    SEGMENTATION: ('mask',),
+    CLASSIFICATION: ('scores',),
 }
 
 # Where the description stands in OpenVINO's files, and in PyTorch's and LiteRT's.
@@ -31,10 +37,16 @@ class ModelInfo:
     Attributes:
         task: ``'detection'``, ``'segmentation'`` or ``'classification'``.
         classes: Names of the classes, in the order of the outputs.
-        size: Pixels of the input, (width, height).
+        input_shape: Shape of the input, (N, 3, H, W).
         mean: Per channel, of pixels from 0 to 255 in ``channel_order``.
         std: Per channel; the input is (pixels - mean) / std.
         channel_order: ``'rgb'`` or ``'bgr'``.
+        resize_edge: Pixels that the short side of a picture is brought to before the
+            input is cut out of its middle. By default a picture is stretched.
+        palette: Colours of the classes, RGB from 0 to 255; may be empty.
+        precision: ``'fp32'`` or ``'int8'``.
+        postprocessed: Whether suppression, or the choice of the best class, is part
+            of the file.
         score_threshold: Detections score more than this.
         iou_threshold: A box is dropped when it overlaps a better one of its class by
             more than this.
@@ -47,25 +59,33 @@ class ModelInfo:
 
     task: str
     classes: tuple[str, ...]
-    size: tuple[int, int]
+    input_shape: tuple[int, int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channel_order: str
+    resize_edge: int | None = None
+    palette: tuple[tuple[int, int, int], ...] = ()
+    precision: str = 'fp32'
+    postprocessed: bool = False
     score_threshold: float | None = None
     iou_threshold: float | None = None
     max_detections: int | None = None
     max_per_class: int | None = None
 
     @property
-    def input_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the input, (1, 3, H, W)."""
-        width, height = self.size
-        return 1, 3, height, width
+    def size(self) -> tuple[int, int]:
+        """Pixels of the input, (width, height)."""
+        return self.input_shape[3], self.input_shape[2]
+
+    @property
+    def batch(self) -> int:
+        """Pictures of one call."""
+        return self.input_shape[0]
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
-        return OUTPUTS[self.task]
+        return (FINAL_OUTPUTS if self.postprocessed else OUTPUTS)[self.task]
 
     def to_strings(self) -> dict[str, str]:
         """The fields as JSON, by name: what the file formats can hold."""
@@ -90,9 +110,9 @@ class ModelInfo:
             raise UserError(
                 f'{path} does not describe its model; files of tools/export.py do'
             ) from None
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        return cls(**{name: _freeze(value) for name, value in values.items()})
+
+
+def _freeze(value: Any) -> Any:
+    """Makes tuples of lists, at every level."""
+    return tuple(map(_freeze, value)) if isinstance(value, list) else value

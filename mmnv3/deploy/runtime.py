@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
@@ -21,25 +22,30 @@ class Runtime(ABC):
 
     Attributes:
         info: How to feed it and what its outputs mean.
+        any_size: Whether it also takes other sizes than ``info.size``.
     """
 
     info: ModelInfo
+    any_size: bool = False
 
     def __call__(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the network.
 
         Args:
-            batch: A normalised picture, float32 of ``info.input_shape``.
+            batch: Normalised pictures, float32 of ``info.input_shape``.
 
         Returns:
-            The outputs by name: ``boxes`` (1, N, 4) and ``scores`` (1, N, C), or
-            ``logits`` of (1, C, H, W) or (1, C).
+            The outputs by name, as :mod:`mmnv3.deploy.graph` has them: ``boxes`` and
+            ``scores``, or ``logits``; post-processed ``boxes``, ``scores`` and
+            ``labels``, ``mask``, or ``scores``.
 
         Raises:
             UserError: For a batch of another shape or type.
         """
         wanted = self.info.input_shape
-        if batch.shape != wanted or batch.dtype != np.float32:
+        known = 2 if self.any_size else 4
+        fits = batch.ndim == 4 and batch.shape[:known] == wanted[:known]
+        if not fits or batch.dtype != np.float32:
             raise UserError(
                 f'the model takes float32 of the shape {wanted}, and got '
                 f'{batch.dtype} of {batch.shape}'
@@ -58,12 +64,18 @@ class PyTorchRuntime(Runtime):
         module: The module.
         info: Its description.
         threads: Threads of one call; PyTorch's own number for None.
+        any_size: See :class:`Runtime`.
     """
 
     def __init__(
-        self, module: nn.Module, info: ModelInfo, threads: int | None = None
+        self,
+        module: Callable[[Tensor], Tensor | tuple[Tensor, ...]],
+        info: ModelInfo,
+        threads: int | None = None,
+        any_size: bool = False,
     ) -> None:
         self.info = info
+        self.any_size = any_size
         self._module = module
         self._threads = threads
 
@@ -84,7 +96,7 @@ class PyTorchRuntime(Runtime):
             found = self._module(torch.from_numpy(batch))
         finally:
             torch.set_num_threads(before)
-        found = (found,) if isinstance(found, torch.Tensor) else found
+        found = (found,) if isinstance(found, Tensor) else found
         return [output.numpy() for output in found]
 
 

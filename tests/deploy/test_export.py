@@ -11,10 +11,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmnv3.analysis.subjects import build_model
 from mmnv3.deploy.describing import class_names, default_size
-from mmnv3.deploy.export import FORMATS, Format, export_config, export_graph
+from mmnv3.deploy.export import FORMATS, Format, export_graph
+from mmnv3.deploy.loading import export_config
 from mmnv3.deploy.runtime import load_runtime
+from mmnv3.engine.building import build_model
 from mmnv3.errors import UserError
 
 ROOT = Path(__file__).parents[2]

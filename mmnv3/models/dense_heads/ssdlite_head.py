@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmnv3.errors import UserError
-from mmnv3.models.dense_heads.progressive_nms import progressive_nms
+from mmnv3.ops.progressive_nms import progressive_nms
 from mmnv3.registry import MODELS
 
 _TRAIN_CFG = dict(
@@ -47,7 +47,7 @@ class SSDLiteHead(SSDHead):
     matched anchors of the batch.
 
     Post-processing suppresses class by class in one pass and stops early, with the
-    same result (see :mod:`mmnv3.models.dense_heads.progressive_nms`). ``test_cfg``
+    same result (see :mod:`mmnv3.ops.progressive_nms`). ``test_cfg``
     takes mmdet's ``score_thr``, ``nms``, ``max_per_img`` and ``min_bbox_size``, and
     ``nms_pre_per_class``, the most candidates of one class (torchvision's
     ``topk_candidates``). mmdet's ``nms_pre``, a limit per level that exists to save

@@ -1,0 +1,103 @@
+"""From a config to the graph that is exported, and to the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from mmnv3.deploy.describing import default_size, describe
+from mmnv3.deploy.export import check_ending, export_graph
+from mmnv3.deploy.graph import ExportGraph, anchor_size, build_graph, graph_class
+from mmnv3.deploy.info import CLASSIFICATION, DETECTION, ModelInfo
+from mmnv3.engine.building import build_model
+from mmnv3.errors import UserError
+
+
+def input_size(
+    model: nn.Module, size: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """The input, (width, height) in pixels, that a model is exported for.
+
+    Args:
+        model: What :func:`mmnv3.engine.building.build_model` returns.
+        size: What somebody asks for. By default a detector's is that of its anchors,
+            another model's that of its config's test pipeline, and a classifier's
+            without one is 224x224.
+
+    Raises:
+        UserError: When it is no size, or when nobody says one.
+    """
+    if size:
+        if min(size) <= 0:
+            raise UserError(f'--size {size[0]} {size[1]} must be two positive numbers')
+        return size
+    task = graph_class(model).task
+    size = anchor_size(model) if task == DETECTION else default_size(model.cfg)
+    if size is None:
+        if task != CLASSIFICATION:
+            raise UserError(
+                f'{model.cfg.filename} tests pictures at their own size; say which to '
+                'export with --size WIDTH HEIGHT'
+            )
+        return 224, 224
+    return size
+
+
+def describe_graph(graph: ExportGraph, model: nn.Module) -> ModelInfo:
+    """The description of a graph.
+
+    Args:
+        graph: What :func:`mmnv3.deploy.graph.build_graph` made of the model.
+        model: What :func:`mmnv3.engine.building.build_model` returns.
+
+    Raises:
+        UserError: When a detector's post-processing is more than a threshold and
+            plain ``'nms'``.
+    """
+    return describe(
+        model.cfg,
+        graph.task,
+        graph.size,
+        graph.num_classes,
+        model.bbox_head.test_cfg if graph.task == DETECTION else None,
+        model.dataset_meta,
+        graph.batch,
+        graph.postprocess,
+    )
+
+
+def export_config(
+    config_path: str,
+    checkpoint: str | None,
+    out: str | Path,
+    format_name: str,
+    size: tuple[int, int] | None = None,
+    options: dict | None = None,
+    batch: int = 1,
+    postprocess: bool = False,
+) -> ModelInfo:
+    """Exports the model of a config.
+
+    Args:
+        config_path: The config.
+        checkpoint: Its weights; random ones for None.
+        out: File to write.
+        format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
+        size: See :func:`input_size`.
+        options: Settings of the config to override.
+        batch: Pictures of one call.
+        postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
+
+    Returns:
+        The description that the file carries.
+
+    Raises:
+        UserError: When something given is missing or does not fit together.
+    """
+    check_ending(out, format_name)
+    model = build_model(config_path, options, checkpoint)
+    graph = build_graph(model, input_size(model, size), batch, postprocess)
+    info = describe_graph(graph, model)
+    export_graph(graph, info, out, format_name)
+    return info
