@@ -15,7 +15,8 @@ UNNAMED = ['ftfy', 'regex']
 OPTIMIZER = ['timm']
 # torch.onnx writes by way of onnxscript.
 ONNX = ['onnx', 'onnxscript', 'onnxruntime']
-OPENVINO = ['openvino']
+# NNCF quantises.
+OPENVINO = ['openvino', 'nncf']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
 # environment holds one of them, and the core metadata asks for neither.
@@ -87,7 +88,14 @@ setup(
     version=version(),
     description='MobileNetV3, SSDLite, LR-ASPP and their searches for OpenMMLab',
     python_requires='>=3.10',
-    install_requires=['torch>=2.6', 'torchvision>=0.21', 'numpy'],
+    install_requires=[
+        'torch>=2.6',
+        'torchvision>=0.21',
+        'numpy',
+        'opencv-python',
+        'rich',
+        'platformdirs',
+    ],
     extras_require=EXTRAS,
     packages=find_packages(include=['mmnv3', 'mmnv3.*']),
     package_data={'mmnv3': ['**/*.json', 'compat/mmnv3.pth']},

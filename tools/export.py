@@ -3,14 +3,19 @@
 Example:
     python tools/export.py configs/ssdlite_mnv3_large_coco.py large.pth \
         --format onnx --out large.onnx
+    python tools/export.py configs/ssdlite_mnv3_large_coco.py large.pth \
+        --format litert --precision int8 --calib data/coco/train2017 \
+        --out large_int8.tflite
 """
 
 import argparse
 import warnings
+from pathlib import Path
 
 from mmengine.config import DictAction
 from rich.console import Console
 
+from mmnv3.deploy.backends import PRECISIONS
 from mmnv3.deploy.export import FORMATS
 from mmnv3.deploy.loading import export_config
 from mmnv3.engine.launch import one_line_errors
@@ -27,7 +32,9 @@ def main() -> None:
     endings = ', '.join(
         f'{kind.suffixes[0]} ({name})' for name, kind in FORMATS.items()
     )
-    parser.add_argument('--out', required=True, help=f'file to write: {endings}')
+    parser.add_argument(
+        '--out', help=f'file to write, by default beside the checkpoint: {endings}'
+    )
     parser.add_argument(
         '--size',
         nargs=2,
@@ -35,6 +42,25 @@ def main() -> None:
         metavar=('W', 'H'),
         help="pixels of the input; by default what the detector's anchors or the "
         "config's test pipeline say",
+    )
+    parser.add_argument(
+        '--batch', type=int, default=1, help='pictures of one call; 1 by default'
+    )
+    parser.add_argument(
+        '--with-postprocess',
+        action='store_true',
+        help='suppress boxes, or choose the class of every pixel, inside the file',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='fp32',
+        help='int8 is smaller and faster, and needs --calib',
+    )
+    parser.add_argument(
+        '--calib',
+        metavar='DIR',
+        help='folder of some 100 to 200 pictures like those the model will see',
     )
     parser.add_argument(
         '--cfg-options',
@@ -47,19 +73,27 @@ def main() -> None:
     args = parser.parse_args()
     # The libraries talk to their developers about each other.
     warnings.simplefilter('ignore')
+    suffix = '_int8' if args.precision == 'int8' else ''
+    out = args.out or Path(args.checkpoint).with_name(
+        f'{Path(args.checkpoint).stem}{suffix}{FORMATS[args.format].suffixes[0]}'
+    )
     with one_line_errors():
         info = export_config(
             args.config,
             args.checkpoint,
-            args.out,
+            out,
             args.format,
             tuple(args.size) if args.size else None,
             args.cfg_options,
+            args.batch,
+            args.with_postprocess,
+            args.precision,
+            args.calib,
         )
     width, height = info.size
     Console(stderr=True, highlight=False).print(
         f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels: '
-        f'{", ".join(info.outputs)}\nwritten to {args.out}'
+        f'{", ".join(info.outputs)}\nwritten to {out}'
     )
 
 

@@ -61,8 +61,9 @@ def run_graph(
         threads: Threads of one call; PyTorch's own number for None.
     """
     if backend == 'compile':
-        # Freezing lays the weights out for the kernels once for all.
-        compiled = torch.compile(graph, options={'freezing': True})
+        # Freezing lays the weights out for the kernels once for all. Of a second
+        # model PyTorch would make a graph for any size, in minutes.
+        compiled = torch.compile(graph, dynamic=False, options={'freezing': True})
         return PyTorchRuntime(compiled, info, threads)
     # Only a segmenter's eager graph asks for nothing but the picture's own size.
     return PyTorchRuntime(graph, info, threads, any_size=graph.task == SEGMENTATION)
@@ -74,7 +75,7 @@ def write_file(
     out: Path,
     format_name: str,
     precision: str = 'fp32',
-    calibration: Callable[[], Sequence[np.ndarray]] | None = None,
+    calibration: Callable[[], Sequence[np.ndarray]] = tuple,
 ) -> None:
     """Exports a graph, and quantises the file where it shall be.
 
@@ -88,16 +89,11 @@ def write_file(
             values the quantisers look at.
 
     Raises:
-        UserError: When calibration is missing, or a package.
+        UserError: When there is nothing to calibrate on, or a package is missing.
     """
     if precision == 'fp32':
         export_graph(graph, info, out, format_name)
         return
-    if calibration is None:
-        raise UserError(
-            'int8 needs pictures to calibrate on; name them with --calib, some 100 '
-            'to 300 like those that the model will see'
-        )
     check_ending(out, format_name)
     quantizer = import_module(f'mmnv3.deploy.quantization.{format_name}')
     out.parent.mkdir(parents=True, exist_ok=True)

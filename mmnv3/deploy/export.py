@@ -159,4 +159,3 @@ def check_ending(out: str | Path, format_name: str) -> None:
     wanted = FORMATS[format_name].suffixes[0]
     if Path(out).suffix != wanted:
         raise UserError(f'{out}: files of the format {format_name} end in {wanted}')
-

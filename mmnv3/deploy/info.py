@@ -10,6 +10,8 @@ from typing import Any
 from mmnv3.errors import UserError
 
 DETECTION, SEGMENTATION, CLASSIFICATION = 'detection', 'segmentation', 'classification'
+# A network or a layer without a task, as it is timed.
+PLAIN = 'plain'
 
 # Names of the one input, and of a task's outputs before and after post-processing.
 INPUT = 'image'
@@ -17,6 +19,7 @@ OUTPUTS = {
     DETECTION: ('boxes', 'scores'),
     SEGMENTATION: ('logits',),
     CLASSIFICATION: ('logits',),
+    PLAIN: ('output',),
 }
 FINAL_OUTPUTS = {
     DETECTION: ('boxes', 'scores', 'labels'),
@@ -35,7 +38,7 @@ class ModelInfo:
     """How to feed an exported model and what to make of its outputs.
 
     Attributes:
-        task: ``'detection'``, ``'segmentation'`` or ``'classification'``.
+        task: ``'detection'``, ``'segmentation'``, ``'classification'`` or ``'plain'``.
         classes: Names of the classes, in the order of the outputs.
         input_shape: Shape of the input, (N, 3, H, W).
         mean: Per channel, of pixels from 0 to 255 in ``channel_order``.

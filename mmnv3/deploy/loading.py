@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
+from mmnv3.deploy.backends import BACKENDS, write_file
+from mmnv3.deploy.calibration import read_batches
 from mmnv3.deploy.describing import default_size, describe
-from mmnv3.deploy.export import check_ending, export_graph
+from mmnv3.deploy.export import check_ending
 from mmnv3.deploy.graph import ExportGraph, anchor_size, build_graph, graph_class
 from mmnv3.deploy.info import CLASSIFICATION, DETECTION, ModelInfo
 from mmnv3.engine.building import build_model
@@ -76,6 +79,8 @@ def export_config(
     options: dict | None = None,
     batch: int = 1,
     postprocess: bool = False,
+    precision: str = 'fp32',
+    calibration: str | Path | None = None,
 ) -> ModelInfo:
     """Exports the model of a config.
 
@@ -88,6 +93,9 @@ def export_config(
         options: Settings of the config to override.
         batch: Pictures of one call.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
+        precision: ``'fp32'``, or ``'int8'`` to quantise by calibration.
+        calibration: A folder of pictures like those that the model will see, which
+            ``'int8'`` needs.
 
     Returns:
         The description that the file carries.
@@ -96,8 +104,28 @@ def export_config(
         UserError: When something given is missing or does not fit together.
     """
     check_ending(out, format_name)
+    if precision == 'int8':
+        check_int8(format_name, calibration)
     model = build_model(config_path, options, checkpoint)
     graph = build_graph(model, input_size(model, size), batch, postprocess)
     info = describe_graph(graph, model)
-    export_graph(graph, info, out, format_name)
+    batches = partial(read_batches, calibration, info)
+    write_file(graph, info, Path(out), format_name, precision, batches)
     return info
+
+
+def check_int8(format_name: str, calibration: str | Path | None) -> None:
+    """Checks that a format can be quantised, and that there is something to do it by.
+
+    Raises:
+        UserError: When not.
+    """
+    if format_name not in BACKENDS.values():
+        raise UserError(f'the format {format_name} has no int8; the others have')
+    if calibration is None:
+        raise UserError(
+            'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
+            'like those that the model will see with --calib'
+        )
+    if not Path(calibration).is_dir():
+        raise UserError(f'--calib {calibration}: there is no such folder')

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from mmnv3.deploy.info import ModelInfo
 
 
-def prepare(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
+def prepare(
+    picture: np.ndarray, info: ModelInfo, out: np.ndarray | None = None
+) -> np.ndarray:
     """Resizes and normalises a picture as the config's test pipeline does.
 
     Args:
         picture: (H, W, 3) uint8, BGR.
         info: What the model takes.
+        out: Where to write, as it is returned; fresh memory for None, which costs
+            about as much again as the arithmetic.
 
     Returns:
         One picture of a batch, float32 of ``info.input_shape[1:]``.
     """
-    resized = fit(picture, info.size, info.resize_edge)
-    planes = cv2.split(resized)
+    planes = cv2.split(fit(picture, info.size, info.resize_edge))
     if info.channel_order == 'rgb':
         planes = planes[::-1]
-    prepared = np.empty(info.input_shape[1:], np.float32)
-    # Plane by plane: the arithmetic then runs over contiguous memory, 20 times as fast
-    # as over interleaved pixels that are transposed afterwards.
-    for plane, mean, std, out in zip(
-        planes, np.float32(info.mean), np.float32(info.std), prepared
-    ):
-        np.subtract(plane, mean, out=out)
-        out /= std
-    return prepared
+    if out is None:
+        out = np.empty(info.input_shape[1:], np.float32)
+    # Plane by plane, since arithmetic over interleaved pixels that are transposed
+    # afterwards takes 20 times as long; and a pixel has few values.
+    for plane, table, place in zip(planes, _tables(info.mean, info.std), out):
+        cv2.LUT(plane, table, dst=place)
+    return out
+
+
+@lru_cache(maxsize=8)
+def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """What the pixels from 0 to 255 become in every channel, (C, 256) float32."""
+    values = np.arange(256, dtype=np.float32)
+    return (values - np.float32(mean)[:, None]) / np.float32(std)[:, None]
 
 
 def fit(

@@ -1,0 +1,75 @@
+"""The pictures that quantisers look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.preparing import prepare
+from mmnv3.errors import UserError
+from mmnv3.pictures import list_files, read_picture
+
+# What the quantisers' own documentation takes; more changed no range here.
+_PICTURES = 200
+# Fewer than these are likely to miss what the model will see.
+_LEAST = 8
+
+
+def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
+    """Prepares pictures of a folder, evenly spread over it.
+
+    Args:
+        folder: Searched with its subfolders. Files that are no pictures are passed
+            over.
+        info: What the model takes.
+
+    Returns:
+        Normalised batches, float32 of ``info.input_shape``, of at most 200 pictures.
+
+    Raises:
+        UserError: When there is no such folder, or when it has fewer than 8 pictures.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f'{folder}: there is no such folder of pictures')
+    files = list_files(folder)
+    # Those that are spread come first; the others fill in for unreadable ones.
+    order = [*files[:: -(-len(files) // _PICTURES) or 1], *files]
+    prepared: dict[Path, np.ndarray] = {}
+    for path in dict.fromkeys(order):
+        if len(prepared) == _PICTURES:
+            break
+        try:
+            prepared[path] = prepare(read_picture(path), info)
+        except UserError:
+            continue
+    least = max(_LEAST, info.batch)
+    if len(prepared) < least:
+        raise UserError(
+            f'{folder} has {len(prepared)} readable pictures, too few to calibrate on; '
+            f'give {least} or more, better {_PICTURES}'
+        )
+    pictures, batch = list(prepared.values()), info.batch
+    return [
+        np.stack(pictures[start : start + batch])
+        for start in range(0, len(pictures) - batch + 1, batch)
+    ]
+
+
+def noise_batches(info: ModelInfo, count: int = 4) -> list[np.ndarray]:
+    """Batches that only a measurement of time can be calibrated on.
+
+    Args:
+        info: What the model takes.
+        count: Batches.
+
+    Returns:
+        The same normally distributed values at every call.
+    """
+    random = np.random.default_rng(0)
+    return [
+        random.standard_normal(info.input_shape).astype(np.float32)
+        for _ in range(count)
+    ]

@@ -1,0 +1,52 @@
+"""8-bit files out of float ones, by calibration.
+
+A module for every format of :mod:`mmnv3.deploy.export` that has 8-bit files, each with
+a ``quantize`` of the same signature. Kernels get a scale for every channel, activations
+one for every tensor, from what they were on pictures. What comes after the last
+convolution (decoding, suppression, resizing) stays float: it costs next to nothing, and
+8 bits are too few for coordinates.
+
+Which layers are worth it differs by runtime, and stands in its module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mmnv3.errors import UserError
+
+
+def check_batches(batches: Sequence[np.ndarray]) -> None:
+    """Checks that there is something to calibrate on.
+
+    Raises:
+        UserError: When there is no batch.
+    """
+    if not len(batches):
+        raise UserError(
+            'int8 needs pictures to calibrate on; name them with --calib, some 100 '
+            'to 300 like those that the model will see'
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps to itself what libraries print and log, up to warnings.
+
+    They show progress bars of seconds, and give advice to those who program them.
+    """
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            yield
+    finally:
+        logging.disable(before)

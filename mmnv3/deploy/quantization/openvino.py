@@ -1,0 +1,68 @@
+"""8-bit OpenVINO files, by NNCF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmnv3.deploy.info import INPUT
+from mmnv3.deploy.optional import require
+from mmnv3.deploy.quantization import check_batches, quiet
+
+_KERNELS = ('Convolution', 'GroupConvolution', 'MatMul')
+
+
+def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
+    """Writes an 8-bit file.
+
+    Args:
+        source: A float file of :mod:`mmnv3.deploy.export`.
+        out: File to write, with the description of ``source``; the weights go beside
+            it, as ``.bin``.
+        batches: Normalised pictures to calibrate on, float32 of ``info.input_shape``.
+
+    Raises:
+        UserError: When there are no batches, or when a package is missing.
+    """
+    check_batches(batches)
+    openvino = require('openvino', 'openvino')
+    with quiet():
+        nncf = require('nncf', 'openvino')
+        model = openvino.Core().read_model(source)
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(batches, lambda batch: {INPUT: batch}),
+            # Activations with a zero point of their own: hard swish is lopsided.
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(names=_after_kernels(model)),
+            # It would halve the kernels' range for CPUs without VNNI.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.DISABLE
+            ),
+        )
+    openvino.save_model(quantized, out, compress_to_fp16=False)
+
+
+def _after_kernels(model: Any) -> list[str]:
+    """Names of the nodes that no convolution comes after."""
+    before_kernel: set[str] = set()
+    last = []
+    for node in reversed(model.get_ordered_ops()):
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        after = [
+            reader.get_node()
+            for output in node.outputs()
+            for reader in output.get_target_inputs()
+        ]
+        if any(
+            r.get_type_name() in _KERNELS or r.get_friendly_name() in before_kernel
+            for r in after
+        ):
+            before_kernel.add(name)
+        elif kind not in (*_KERNELS, 'Constant', 'Parameter', 'Result'):
+            last.append(name)
+    return last

@@ -1,0 +1,38 @@
+"""Small networks are quantised once."""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmnv3.deploy.export import FORMATS
+from mmnv3.deploy.runtime import Runtime, load_runtime
+from tests.deploy.cases import normalised
+
+
+@pytest.fixture(scope='session')
+def quantized(exported, photos, tmp_path_factory) -> SimpleNamespace:
+    """`batches` of a case, and its 8-bit `file` and `runtime` by format."""
+    folder = tmp_path_factory.mktemp('quantized')
+
+    @cache
+    def batches(case: str) -> list[np.ndarray]:
+        return [normalised(photo, exported.info(case)) for photo in photos]
+
+    @cache
+    def file(case: str, kind: str) -> Path:
+        if kind == 'openvino':
+            pytest.importorskip('nncf', reason='nncf is not installed')
+        path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
+        quantizer = import_module(f'mmnv3.deploy.quantization.{kind}')
+        quantizer.quantize(exported.file(case, kind), path, batches(case))
+        return path
+
+    @cache
+    def runtime(case: str, kind: str) -> Runtime:
+        return load_runtime(file(case, kind), threads=1)
+
+    return SimpleNamespace(batches=batches, file=file, runtime=runtime)

@@ -1,0 +1,101 @@
+"""Files that choose boxes and classes themselves, and files for several pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmnv3.deploy.export import FORMATS, export_graph
+from mmnv3.deploy.graph import build_graph
+from mmnv3.deploy.results import Segmentation, finish
+from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
+from mmnv3.errors import UserError
+from tests.deploy.cases import CASES, DETECTORS, blurred_noise, pairs
+
+INSIDE = ('wide', 'softmax', 'windows', 'classifier')
+KINDS = [
+    (case, kind)
+    for case, kind in pairs(INSIDE, ('module', *FORMATS))
+    if not (case in DETECTORS and kind == 'litert')
+]
+
+
+def load(exported, case: str, kind: str, folder: Path, **settings) -> Runtime:
+    graph = build_graph(exported.model(case), CASES[case].size, **settings)
+    info = replace(
+        exported.info(case),
+        postprocessed=graph.postprocess,
+        input_shape=tuple(graph.example().shape),
+    )
+    if kind == 'module':
+        return PyTorchRuntime(graph, info, threads=1)
+    if kind == 'litert':
+        pytest.importorskip('litert_torch', reason='litert-torch is not installed')
+    path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
+    export_graph(graph, info, path, kind)
+    return load_runtime(path, threads=1)
+
+
+@pytest.mark.parametrize(('case', 'kind'), KINDS)
+def test_results_are_those_of_the_plain_file(exported, tmp_path, case, kind) -> None:
+    size = CASES[case].size
+    x = blurred_noise(size).numpy()
+    plain = exported.runtime(case, 'module')
+    (expected,) = finish(plain(x), plain.info, [size])
+    runtime = load(exported, case, kind, tmp_path, postprocess=True)
+    (found,) = finish(runtime(x), runtime.info, [size])
+    if isinstance(expected, Segmentation):
+        assert found.mask.dtype == np.uint8 and len(np.unique(expected.mask)) > 2
+        assert (found.mask == expected.mask).mean() >= 0.999
+        return
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    if case not in DETECTORS:
+        assert found.labels.tolist() == expected.labels.tolist()
+        return
+    assert len(found.boxes) == len(expected.boxes) > 10
+    # What scores the same but for rounding may change places.
+    apart = np.abs(found.boxes[:, None] - expected.boxes).max(-1)
+    apart[found.labels[:, None] != expected.labels] = np.inf
+    assert apart.min(1).max() < 0.02
+    assert len(set(apart.argmin(1))) == len(found.boxes)
+
+
+def test_litert_has_no_suppression(exported, tmp_path) -> None:
+    with pytest.raises(UserError, match='LiteRT has no suppression'):
+        load(exported, 'wide', 'litert', tmp_path, postprocess=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('kind', ['module', 'onnx', 'openvino'])
+@pytest.mark.parametrize('case', ['wide', 'windows', 'classifier'])
+def test_a_batch_is_its_pictures(exported, tmp_path, case, kind) -> None:
+    runtime = load(exported, case, kind, tmp_path, batch=2)
+    width, height = CASES[case].size
+    assert runtime.info.input_shape == (2, 3, height, width)
+    x = blurred_noise((width, height)).numpy()
+    pictures = np.concatenate([x, x[..., ::-1]])
+    found = runtime(pictures)
+    single = exported.runtime(case, 'module')
+    for index in range(2):
+        expected = single(np.ascontiguousarray(pictures[index : index + 1]))
+        for name, values in expected.items():
+            scale = max(width, height) if name == 'boxes' else 1
+            np.testing.assert_allclose(
+                found[name][index], values[0], atol=1e-4 * scale, rtol=0
+            )
+    with pytest.raises(UserError, match=r'takes float32 of the shape \(2, 3'):
+        runtime(x)
+
+
+def test_several_pictures_are_not_suppressed_inside(exported) -> None:
+    with pytest.raises(UserError, match='for 2 pictures a call cannot suppress'):
+        build_graph(exported.model('wide'), CASES['wide'].size, 2, postprocess=True)
+
+
+def test_a_segmenter_run_by_pytorch_takes_any_size(exported) -> None:
+    graph = build_graph(exported.model('lraspp'), CASES['lraspp'].size)
+    x = blurred_noise((96, 64))
+    with torch.no_grad():
+        assert graph(x).shape == (1, graph.num_classes, 64, 96)
