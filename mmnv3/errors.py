@@ -6,3 +6,10 @@ class UserError(ValueError):
 
     The command-line tools print it without a traceback.
     """
+
+
+class Remark(UserWarning):
+    """Something that a person should know although all goes on; one line.
+
+    The command-line tools print it without the place in the code.
+    """

@@ -22,6 +22,7 @@ custom_hooks = [
     dict(type='mmnv3.CheckpointFitHook'),
     dict(type='mmnv3.StopAtNaNHook'),
     dict(type='mmnv3.CurvesHook'),
+    dict(type='mmnv3.KeepMemoryHook'),
 ]
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -1,97 +1,186 @@
-"""The models that are measured, from configs and from torchvision."""
+"""From what somebody names to what is timed."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import numpy as np
-import torch
-import torchvision
-from torch import Tensor, nn
+from mmdet.models.dense_heads import SSDHead
+from mmengine.config import Config
+from torch import nn
 
-from mmnv3.analysis.latency import Stages
-from mmnv3.engine import building
+from mmnv3.analysis.graph_subjects import combinations, graph_subject
+from mmnv3.analysis.subject import TORCHVISION, Request, Subject
+from mmnv3.analysis.toolbox_subjects import toolbox_subject
+from mmnv3.analysis.torchvision_subjects import torchvision_subject
+from mmnv3.deploy.backends import check_backend
+from mmnv3.deploy.describing import default_size
+from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
+from mmnv3.deploy.info import SEGMENTATION, ModelInfo
+from mmnv3.deploy.loading import describe_graph, input_size
+from mmnv3.engine.building import build_model
+from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
 
-NETWORK, POST = 'network', 'post-processing'
+
+@dataclass
+class Subjects:
+    """What is timed, and what has to be said about it.
+
+    Attributes:
+        ready: The subjects.
+        notes: One line each about what was left out or assumed.
+    """
+
+    ready: list[Subject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        request: Request,
+        backends: Sequence[str],
+        precisions: Sequence[str],
+        lenient: bool,
+        folder: Path,
+    ) -> None:
+        """Makes a model ready for backends.
+
+        Args:
+            request: What was asked for.
+            backends: Names of :data:`mmnv3.deploy.backends.BACKENDS`.
+            precisions: ``'fp32'``, ``'int8'`` or both.
+            lenient: Whether a backend that is missing, or that cannot take the model,
+                is noted instead of raised.
+            folder: Where exported files go.
+
+        Raises:
+            UserError: For what does not exist, does not fit, or is not installed.
+        """
+        for backend in backends:
+            for precision in [] if lenient else precisions:
+                check_backend(backend, precision)
+        if request.model.startswith(TORCHVISION):
+            self._only_eager(request.model, 'is run as it is', backends, precisions)
+            self.ready.append(torchvision_subject(request))
+            return
+        model, note = build_random(request)
+        graph = try_graph(model, request)
+        self.notes += [f'{request.model}: {text}' for text in (note,) if text]
+        if isinstance(graph, str):
+            self._only_eager(request.model, graph, backends, precisions)
+            self.ready.append(toolbox_subject(model, request))
+            return
+        graph, info, notes = graph
+        self.notes += [f'{request.model}: {text}' for text in notes]
+        for backend, precision in combinations(backends, precisions, lenient):
+            try:
+                subject = graph_subject(
+                    model, graph, info, request, backend, precision, folder
+                )
+            except UserError as error:
+                if not lenient:
+                    raise
+                self.notes.append(f'{request.model}: {backend} is left out: {error}')
+                continue
+            self.ready.append(subject)
+        if 'int8' in precisions and not request.calibration:
+            self.notes.append(
+                'int8 is calibrated on noise, which is good for its time and for '
+                'nothing else; --calib FOLDER takes pictures'
+            )
+
+    def _only_eager(
+        self, name: str, reason: str, backends: Sequence[str], precisions: Sequence[str]
+    ) -> None:
+        if 'pytorch' not in backends or 'fp32' not in precisions:
+            raise UserError(f'{name} {reason}; --backend pytorch takes it')
+        others = [backend for backend in backends if backend != 'pytorch']
+        if others:
+            self.notes.append(f'{name} {reason}, without {", ".join(others)}')
 
 
-def build_model(
-    name: str, options: dict | None = None, checkpoint: str | None = None
-) -> nn.Module:
-    """Builds a model to measure, in eval mode.
+def build_random(request: Request) -> tuple[nn.Module, str]:
+    """Builds a config's model without fetching anything.
 
-    Args:
-        name: The path of a config, or ``'torchvision:'`` and the name of one of its
-            segmenters (with Cityscapes' 19 classes).
-        options: Settings of the config to override.
-        checkpoint: Weights; random ones without.
+    Returns:
+        The model, and what has to be said about its weights.
+    """
+    options = dict(request.options or {})
+    note = ''
+    if not request.checkpoint:
+        pretrained = find_pretrained(read_config(request.model, options))
+        if pretrained:
+            options.update(dict.fromkeys(pretrained))
+            note = 'random weights; what its config starts from is not fetched'
+    return build_model(request.model, options, request.checkpoint), note
+
+
+def find_pretrained(config: Config) -> list[str]:
+    """Settings of a config that name weights to start from, as ``a.b.init_cfg``."""
+    found = []
+
+    def search(part: object, path: str) -> None:
+        if isinstance(part, (list, tuple)):
+            for index, value in enumerate(part):
+                search(value, f'{path}.{index}')
+        elif isinstance(part, dict):
+            for key, value in part.items():
+                names_weights = (key == 'pretrained' and isinstance(value, str)) or (
+                    key == 'init_cfg'
+                    and isinstance(value, dict)
+                    and str(value.get('type')).endswith('Pretrained')
+                )
+                if names_weights:
+                    found.append(f'{path}.{key}')
+                else:
+                    search(value, f'{path}.{key}')
+
+    search(config.model, 'model')
+    return found
+
+
+def try_graph(
+    model: nn.Module, request: Request
+) -> tuple[ExportGraph, ModelInfo, list[str]] | str:
+    """Turns a model into a graph.
+
+    Returns:
+        The graph, its description and notes, or the reason why there is none.
 
     Raises:
-        UserError: When there is no such config, model or checkpoint, or when the
-            checkpoint is another network's.
+        UserError: When the model could, but not at the size that was asked for.
     """
-    if name.startswith('torchvision:'):
-        torch.manual_seed(0)
-        return _build_torchvision(name.removeprefix('torchvision:')).eval()
-    return building.build_model(name, options, checkpoint)
+    refusal = 'runs by its toolbox’s own predict, since it cannot be exported'
+    _mend_ssd(model, request.size)
+    try:
+        task = graph_class(model).task
+    except UserError:
+        return refusal
+    notes = []
+    size = request.size
+    if task == SEGMENTATION and not size and default_size(model.cfg) is None:
+        size = request.pictures()[0].shape[1::-1]
+        notes.append(f'takes pictures as they are, here {size[0]}x{size[1]}')
+    graph = build_graph(model, input_size(model, size), request.batch or 1)
+    try:
+        return graph, describe_graph(graph, model), notes
+    except UserError as error:
+        return f'runs by its toolbox’s own predict ({error})'
 
 
-def _build_torchvision(name: str) -> nn.Module:
-    possible = torchvision.models.list_models(torchvision.models.segmentation)
-    if name not in possible:
-        raise UserError(
-            f'torchvision has no segmenter {name!r}; it has {", ".join(possible)}'
-        )
-    return torchvision.models.get_model(
-        name, weights=None, weights_backbone=None, num_classes=19
-    )
+def _mend_ssd(model: nn.Module, size: tuple[int, int] | None) -> None:
+    """Makes mmdet's own SSDLite one that can be exported.
 
-
-def prepare(model: nn.Module, picture: np.ndarray) -> Tensor:
-    """Normalises a picture, (H, W, 3) uint8 BGR, as the model wants: (1, 3, H, W)."""
-    x = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
-    if hasattr(model, 'data_preprocessor'):
-        return model.data_preprocessor(dict(inputs=[x]))['inputs']
-    return x[None].float() / 127.5 - 1
-
-
-def find_stages(model: nn.Module, size: tuple[int, int]) -> Stages:
-    """Divides a model into the network and what follows it.
-
-    Args:
-        model: A single-stage detector of mmdet (then come scores, decoding and
-            suppression), an encoder-decoder of mmseg, or a segmenter of torchvision
-            (then come resizing to the picture, and the best class).
-        size: (H, W) of the pictures.
-
-    Raises:
-        UserError: For other models.
+    It cannot infer itself (mmdetection#11063). Its anchors have steps of fixed pixels,
+    and so fit any input without knowing it; and it drops boxes that are empty, which is
+    left out.
     """
-    meta = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
-    if hasattr(model, 'bbox_head'):
-        return {
-            NETWORK: lambda x: model.bbox_head(model.extract_feat(x)),
-            POST: lambda maps: model.bbox_head.predict_by_feat(
-                *maps, batch_img_metas=[meta], rescale=True
-            ),
-        }
-    if hasattr(model, 'decode_head'):
-        return {
-            NETWORK: lambda x: model.decode_head(model.extract_feat(x)),
-            POST: lambda logits: model.postprocess_result(
-                model.decode_head.predict_by_feat(logits, [meta])
-            ),
-        }
-    if hasattr(model, 'backbone') and hasattr(model, 'classifier'):
-        resize = partial(
-            nn.functional.interpolate, size=size, mode='bilinear', align_corners=False
-        )
-        return {
-            NETWORK: lambda x: model.classifier(model.backbone(x)),
-            POST: lambda logits: resize(logits).argmax(1),
-        }
-    raise UserError(
-        f'{type(model).__name__} is neither a single-stage detector nor a segmenter, '
-        'the kinds that are measured so far'
-    )
+    head = getattr(model, 'bbox_head', None)
+    if not isinstance(head, SSDHead):
+        return
+    size = size or default_size(model.cfg)
+    if size and not hasattr(head.prior_generator, 'input_size'):
+        head.prior_generator.input_size = size
+    if head.test_cfg.get('min_bbox_size') == 0:
+        head.test_cfg.pop('min_bbox_size')

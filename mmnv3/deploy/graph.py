@@ -12,6 +12,8 @@ import copy
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmdet.models.dense_heads import SSDHead
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -211,10 +213,11 @@ def graph_class(model: nn.Module) -> type[ExportGraph]:
         UserError: When none does.
     """
     part = next((part for part in _GRAPHS if hasattr(model, part)), None)
-    if part is None or (part == 'bbox_head' and not _is_ssd(model.bbox_head)):
+    if part is None or not _PLAIN[part](model):
         raise UserError(
             f'{type(model).__name__} cannot be exported; detectors with an SSD or '
-            'SSDLite head, encoder-decoders of mmseg and classifiers of mmpretrain can'
+            'SSDLite head, encoder-decoders of mmseg with a plain head and classifiers '
+            'of mmpretrain can'
         )
     return _GRAPHS[part]
 
@@ -247,9 +250,32 @@ def anchor_size(detector: nn.Module) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _is_ssd(head: nn.Module) -> bool:
+def _is_ssd(model: nn.Module) -> bool:
     """Whether a head's outputs and anchors are what `DetectionGraph` reads."""
+    head = model.bbox_head
     return isinstance(head, SSDHead) and hasattr(head.prior_generator, 'input_size')
+
+
+def _is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether one head on one network is all that there is: no cascade, no rewiring."""
+    head = model.decode_head
+    return (
+        type(model) is EncoderDecoder
+        and isinstance(head, BaseDecodeHead)
+        and type(head).predict is BaseDecodeHead.predict
+    )
+
+
+def _has_classes(model: nn.Module) -> bool:
+    """Whether a classifier's head gives a score for each class."""
+    return hasattr(model.head, 'num_classes')
+
+
+_PLAIN = {
+    'bbox_head': _is_ssd,
+    'decode_head': _is_encoder_decoder,
+    'head': _has_classes,
+}
 
 
 def _flatten(maps: list[Tensor], size: int) -> Tensor:

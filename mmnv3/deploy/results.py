@@ -63,6 +63,7 @@ class Classification:
 Result = Detections | Segmentation | Classification
 
 
+@torch.inference_mode()
 def finish(
     outputs: dict[str, np.ndarray],
     info: ModelInfo,
@@ -108,8 +109,9 @@ def _detections(
                 per_class=info.max_per_class,
             )
         )
-    stretch = np.float32(size) / np.float32(info.size)
-    return Detections(boxes * np.tile(stretch, 2), scores, labels, info.classes)
+    x, y = size[0] / info.size[0], size[1] / info.size[1]
+    boxes = boxes * np.array([x, y, x, y], np.float32)
+    return Detections(boxes, scores, labels, info.classes)
 
 
 def _segmentation(

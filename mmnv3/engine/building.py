@@ -37,11 +37,13 @@ def build_model(
     config = read_config(config_path, options)
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
         model = MODELS.build(config.model)
-    # Initialisation logs a page for every layer.
-    MMLogger.get_current_instance().setLevel('WARNING')
-    model.init_weights()
     model.cfg, model.dataset_meta = config, None
-    if checkpoint:
+    if not checkpoint:
+        # Initialisation logs a page for every layer.
+        MMLogger.get_current_instance().setLevel('WARNING')
+        model.init_weights()
+    else:
+        # What the config would start a training from need not be there.
         given = _read_checkpoint(checkpoint)
         state = given.get('state_dict', given)
         misfit, _ = describe_misfit(model.state_dict(), state)

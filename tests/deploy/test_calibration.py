@@ -71,7 +71,7 @@ def test_too_few_pictures_are_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match='has 5 readable pictures, too few'):
         read_batches(folder / '1', INFO)
     wide = replace(INFO, input_shape=(16, 3, 8, 12))
-    with pytest.raises(UserError, match='has 10 readable .* give 16 or more'):
+    with pytest.raises(UserError, match=r'has 10 readable .* give 16 or more'):
         read_batches(folder, wide)
 
 
