@@ -95,6 +95,7 @@ setup(
         'opencv-python',
         'rich',
         'platformdirs',
+        'matplotlib',
     ],
     extras_require=EXTRAS,
     packages=find_packages(include=['mmnv3', 'mmnv3.*']),

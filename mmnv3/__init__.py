@@ -6,6 +6,7 @@ to claim in mmdet, each carried out when the module concerned is imported.
 """
 
 from types import ModuleType
+from typing import Any
 
 from mmnv3 import compat
 from mmnv3.compat.after_import import after_import
@@ -23,3 +24,12 @@ def _offer_bare_name(mmdet_registry: ModuleType) -> None:
 
 compat.apply()
 after_import('mmdet.registry', _offer_bare_name)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `mmnv3.Predictor` when it is first asked for."""
+    if name == 'Predictor':
+        from mmnv3.deploy.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

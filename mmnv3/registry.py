@@ -17,11 +17,13 @@ from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZER
 from mmengine.registry import Registry
 
 
-def _child(parent: Registry, location: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope='mmnv3', locations=[location])
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(
+        parent.name, parent=parent, scope='mmnv3', locations=list(locations)
+    )
 
 
-MODELS = _child(MMENGINE_MODELS, 'mmnv3.models')
+MODELS = _child(MMENGINE_MODELS, 'mmnv3.models', 'mmnv3.deploy.exported_model')
 TASK_UTILS = _child(MMENGINE_TASK_UTILS, 'mmnv3.models')
 DATASETS = _child(MMENGINE_DATASETS, 'mmnv3.datasets')
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmnv3.datasets')

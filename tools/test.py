@@ -1,12 +1,14 @@
-"""Tests a trained model of a config.
+"""Tests a trained model of a config, or a file that was exported from it.
 
 Example:
     python tools/test.py configs/ssdlite_mnv3_small_demo.py \
         work_dirs/ssdlite_mnv3_small_demo/iter_840.pth --show-dir pictures
+    python tools/test.py configs/ssdlite_mnv3_small_demo.py small.onnx
 """
 
 from mmengine.evaluator import DumpResults
 
+from mmnv3.deploy.exported_model import is_exported, set_exported
 from mmnv3.engine.launch import (
     base_parser,
     build_runner,
@@ -21,15 +23,20 @@ from mmnv3.errors import UserError
 def main() -> None:
     """Parses the arguments and tests."""
     parser = base_parser('Test a trained model of a config.')
-    parser.add_argument('checkpoint', help='file that training wrote')
+    parser.add_argument(
+        'checkpoint', help='file that training wrote, or tools/export.py'
+    )
     parser.add_argument('--show-dir', help='draw results into this folder of the run')
     parser.add_argument('--show', action='store_true', help='draw results on screen')
     parser.add_argument('--out', help='write the predictions to this .pkl file')
     args = parser.parse_args()
     with one_line_errors():
         config = load_config(args)
-        config.load_from = existing_checkpoint(args.checkpoint)
-        config.resume = False
+        if is_exported(args.checkpoint):
+            set_exported(config, args.checkpoint)
+        else:
+            config.load_from = existing_checkpoint(args.checkpoint)
+            config.resume = False
         if args.show or args.show_dir:
             set_drawing(config, args.show_dir, args.show)
         if args.out and not args.out.endswith(('.pkl', '.pickle')):

@@ -28,8 +28,8 @@ from mmnv3.analysis.training_speed import (
     write_training_json,
 )
 from mmnv3.deploy.backends import BACKENDS, check_backend
-from mmnv3.engine.keep_memory_hook import keep_freed_memory
 from mmnv3.errors import UserError
+from mmnv3.memory import keep_freed_memory
 
 _RUNS, _WARMUP, _TRAINING_RUNS = 50, 5, 10
 
@@ -70,6 +70,7 @@ def benchmark_latency(
     threads, device = requests[0].threads, requests[0].device
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    kept = device == 'cpu' and keep_freed_memory()
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix='mmnv3-') as folder:
         subjects = Subjects()
@@ -102,6 +103,8 @@ def benchmark_latency(
         ]
     machine = describe_machine(threads, device)
     notes = list(dict.fromkeys(subjects.notes))
+    if kept:
+        notes.append('freed memory is kept, as tools/predict.py does')
     print_rows(rows, machine, notes)
     settings = dict(
         runs=runs,

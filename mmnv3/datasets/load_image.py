@@ -12,11 +12,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 
 from mmnv3.errors import UserError
+from mmnv3.pictures import check_whole
 from mmnv3.registry import TRANSFORMS
-
-# The end of a whole file, by its beginning. Decoders paint what is missing grey and
-# report success.
-_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
 
 
 def read_image(path: str | Path, **kwargs: str) -> np.ndarray:
@@ -36,10 +33,7 @@ def read_image(path: str | Path, **kwargs: str) -> np.ndarray:
         content = fileio.get(str(path))
     except OSError as error:
         raise UserError(f'{path}: cannot be opened ({error.strerror})') from None
-    for start, end in _ENDS.items():
-        # Some cameras pad the file, so the end is looked for, not at, the end.
-        if content.startswith(start) and end not in content[-4096:]:
-            raise UserError(f'{path}: the picture is truncated')
+    check_whole(content, path)
     image = mmcv.imfrombytes(content, **kwargs) if content else None
     if image is None:
         raise UserError(f'{path}: not a readable picture')

@@ -146,8 +146,14 @@ class OpenVINORuntime(Runtime):
             else {}
         )
         self.info = ModelInfo.from_strings(strings, str(path))
-        # It would compute in bfloat16 where the CPU can, and lose three digits.
-        settings = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        settings = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            # It would compute in bfloat16 where the CPU can, and lose three digits.
+            'INFERENCE_PRECISION_HINT': 'f32',
+            # Pinned to a core that others use, a picture takes five times as long; and
+            # several runtimes of one process are pinned to the same.
+            'ENABLE_CPU_PINNING': False,
+        }
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
         compiled = core.compile_model(model, 'CPU', settings)

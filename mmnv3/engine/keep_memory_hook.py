@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmnv3.memory import keep_freed_memory
 from mmnv3.registry import HOOKS
-
-# glibc's numbers for `mallopt` (malloc.h), and what it takes them for.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_SETTINGS = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
 
 
 @HOOKS.register_module()
@@ -31,16 +26,3 @@ class KeepMemoryHook(Hook):
         # An exported model has no parameters, and runs on a CPU.
         if all(p.device.type == 'cpu' for p in runner.model.parameters()):
             keep_freed_memory()
-
-
-def keep_freed_memory() -> bool:
-    """Tells glibc's allocator to return no memory to the system.
-
-    Returns:
-        Whether it was told; False where there is no glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # macOS, musl; Windows.
-        return False
-    return all([mallopt(name, value) for name, value in _SETTINGS])

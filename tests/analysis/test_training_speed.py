@@ -14,9 +14,10 @@ from mmnv3.analysis.subject import Request
 from mmnv3.analysis.trainees import build_trainees, config_trainee
 from mmnv3.analysis.training_speed import measure_steps, measure_with_data
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
-from mmnv3.engine.keep_memory_hook import KeepMemoryHook, keep_freed_memory
+from mmnv3.engine.keep_memory_hook import KeepMemoryHook
 from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
+from mmnv3.memory import keep_freed_memory
 
 ROOT = Path(__file__).parents[2]
 DETECTOR = str(ROOT / 'configs/ssdlite_mnv3_small_coco.py')
@@ -156,7 +157,7 @@ def test_freed_memory_comes_back_without_page_faults(run_python) -> None:
         """
 import resource
 import torch
-from mmnv3.engine.keep_memory_hook import keep_freed_memory
+from mmnv3.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -8,7 +8,6 @@ import onnx
 import pytest
 import torch
 
-from mmnv3.analysis.subjects import prepare
 from mmnv3.deploy.export import FORMATS
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.errors import UserError
@@ -53,9 +52,10 @@ def test_the_description_normalises_as_the_model(exported, case) -> None:
     picture = np.random.default_rng(0).integers(
         0, 256, (*CASES[case].size[::-1], 3), np.uint8
     )
-    expected = prepare(exported.model(case), picture).numpy()
+    inputs = [torch.from_numpy(picture).permute(2, 0, 1)]
+    expected = exported.model(case).data_preprocessor(dict(inputs=inputs))['inputs']
     found = normalised(picture, exported.info(case))
-    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6, rtol=1e-6)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmnv3.engine import LegendVisualizer
-from mmnv3.engine.legend_visualizer import draw_legend
+from mmnv3.legend import draw_legend
 
 CLASSES = ('road', 'sky', 'tree')
 PALETTE = ((200, 0, 0), (0, 200, 0), (0, 0, 200))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from mmnv3.models.dense_heads import progressive_nms
+from mmnv3.ops.progressive_nms import _highest, progressive_nms
 
 
 def slow_nms(
@@ -75,3 +75,13 @@ def test_nothing_above_the_threshold() -> None:
         max_num=5,
     )
     assert boxes.shape == (0, 4) and scores.shape == (0,) and labels.shape == (0,)
+
+
+@pytest.mark.parametrize('num_classes', [1, 3, 30])
+def test_the_highest_scores_are_found_among_the_best_anchors(num_classes: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.rand(500, num_classes)
+    for size in (1, 40, 499, 500):
+        best, anchors, labels = _highest(scores, size)
+        assert torch.equal(best, scores.flatten().sort(descending=True).values[:size])
+        assert torch.equal(scores[anchors, labels], best)

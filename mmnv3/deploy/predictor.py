@@ -1,0 +1,292 @@
+"""Pictures in, boxes, masks or classes out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.pipeline import Pipeline
+from mmnv3.deploy.results import Result
+from mmnv3.deploy.sources import FILE_BACKENDS, ConfigSource, FileSource, Source
+from mmnv3.deploy.streaming import stream
+from mmnv3.errors import Remark, UserError
+from mmnv3.pictures import as_picture, list_files, read_picture
+
+Picture = str | Path | np.ndarray
+
+# Unreadable files that are named; the others are counted.
+_NAMED = 3
+
+
+class Predictor:
+    """Runs a model on pictures.
+
+    It starts at the first picture. A config that runs on another backend than PyTorch
+    is exported then, and the file kept in the user's cache folder
+    (:mod:`mmnv3.deploy.cache`). An exported file needs none of the toolboxes.
+
+    A segmenter whose config tests pictures at their own size keeps every picture's in
+    PyTorch; elsewhere it is exported for the size of the first picture, others are
+    stretched to it, and the mask comes back in the picture's own.
+
+    Args:
+        model: An exported file (``.onnx``, ``.xml``, ``.tflite``, ``.pt2``), or a
+            config.
+        checkpoint: The config's weights; random ones, with a warning, for None.
+        backend: ``'pytorch'``, ``'compile'``, ``'onnxruntime'``, ``'openvino'`` or
+            ``'litert'``; None is ``'pytorch'`` for a config, and for a file its own.
+        threads: Cores to use; the runtime's own number for None, and all of them on a
+            folder.
+        size: Of the input, (width, height); the config's or file's own for None.
+        batch: Pictures of one call of the network; the file's own, or 1.
+        options: Settings of the config to override, as
+            ``{'model.test_cfg.score_thr': 0.3}``.
+
+    Raises:
+        UserError: When something given is missing or does not fit together; also when
+            the model is started, for what is known only then.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        checkpoint: str | Path | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        batch: int | None = None,
+        options: dict | None = None,
+    ) -> None:
+        for name, number in (('threads', threads), ('batch', batch)):
+            if number is not None and number < 1:
+                raise UserError(f'{name}={number} must be at least 1')
+        self.threads = threads
+        self._source = _source(Path(model), checkpoint, backend, size, batch, options)
+        self._pipeline: Pipeline | None = None
+        self._picture_size: tuple[int, int] | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model takes and gives; starts it.
+
+        Raises:
+            UserError: When its size depends on the first picture, and there was none.
+        """
+        return self._started().info
+
+    def __call__(
+        self,
+        pictures: Picture | Sequence[Picture],
+        progress: bool | None = None,
+    ) -> Result | list[Result] | Iterator[tuple[Path, Result]]:
+        """Predicts.
+
+        Args:
+            pictures: A file, an array (see :func:`mmnv3.pictures.as_picture`), a list
+                of such, or a folder.
+            progress: Whether a folder shows a progress bar; None does on a terminal.
+
+        Returns:
+            A result; of a list a list of results; of a folder an iterator over files
+            and results, see :meth:`stream`.
+
+        Raises:
+            UserError: When a picture cannot be read.
+        """
+        if isinstance(pictures, (str, Path)) and Path(pictures).is_dir():
+            files = list_files(pictures)
+            if not files:
+                raise UserError(f'{pictures}: the folder is empty')
+            return self.stream(files, progress)
+        if isinstance(pictures, (list, tuple)):
+            return self._predict(list(map(_read, pictures)))
+        return self._predict([_read(pictures)])[0]
+
+    def prepare(self, *pictures: np.ndarray) -> np.ndarray:
+        """The first stage: a batch of pictures; see :meth:`Pipeline.prepare`."""
+        return self._started(pictures[0]).prepare(*pictures)
+
+    def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """The second stage: the bare network; see :meth:`Pipeline.run`."""
+        return self._started().run(batch)
+
+    def finish(
+        self, outputs: dict[str, np.ndarray], sizes: list[tuple[int, int]]
+    ) -> list[Result]:
+        """The third stage: results; see :meth:`Pipeline.finish`."""
+        return self._started().finish(outputs, sizes)
+
+    def stream(
+        self,
+        files: Sequence[str | Path],
+        progress: bool | None = None,
+        use: Callable[[Path, np.ndarray, Result], Any] | None = None,
+    ) -> Iterator[tuple[Path, Any]]:
+        """Predicts many files on all cores; only few pictures are in memory at a time.
+
+        Files that cannot be read are left out, and a warning at the end counts them.
+
+        Args:
+            files: The pictures' files.
+            progress: Whether to show a progress bar; None does on a terminal.
+            use: Takes file, picture and result, in a thread of its own, and returns
+                what comes out instead of the result.
+
+        Yields:
+            Files and results, in order.
+
+        Raises:
+            UserError: When none of the files can be read.
+        """
+        files = [Path(file) for file in files]
+        skipped: list[UserError] = []
+        with _bar(len(files), progress) as advance:
+            for outcomes in self._outcomes(files, use or _only_result):
+                for file, outcome in outcomes:
+                    advance()
+                    if isinstance(outcome, UserError):
+                        skipped.append(outcome)
+                    else:
+                        yield file, outcome
+        if not skipped:
+            return
+        named = '; '.join(map(str, skipped[:_NAMED]))
+        more = '; …' if len(skipped) > _NAMED else ''
+        told = f'{len(skipped)} of {len(files)} files skipped: {named}{more}'
+        if len(skipped) == len(files):
+            raise UserError(told)
+        warnings.warn(told, Remark, stacklevel=2)
+
+    def _outcomes(
+        self, files: list[Path], use: Callable[[Path, np.ndarray, Result], Any]
+    ) -> Iterator[list[tuple[Path, Any]]]:
+        """What becomes of files, chunk by chunk; an error where one is unreadable."""
+        unreadable = []
+        for file in files:
+            first = _read_or_error(file)
+            if isinstance(first, np.ndarray):
+                break
+            unreadable.append((file, first))
+        else:
+            yield unreadable
+            return
+        batch = self._started(first).info.batch
+        chunks = [files[at : at + batch] for at in range(0, len(files), batch)]
+        cores = self.threads or _cores()
+        workers = 1 if self._source.one_at_a_time else min(cores, len(chunks))
+        idle: SimpleQueue[Pipeline] = SimpleQueue()
+        for _ in range(workers):
+            idle.put(self._start(cores if workers == 1 else 1))
+        yield from stream(partial(_predict_files, idle, use), chunks, workers)
+
+    def _predict(self, pictures: list[np.ndarray]) -> list[Result]:
+        return self._started(pictures[0])(pictures) if pictures else []
+
+    def _started(self, picture: np.ndarray | None = None) -> Pipeline:
+        """The pipeline, started for a picture if it has to know one."""
+        if self._pipeline is None:
+            if picture is not None:
+                self._picture_size = picture.shape[1], picture.shape[0]
+            elif self._source.wants_size:
+                raise UserError(
+                    'the config tests pictures at their own size, so that the model '
+                    'starts with the first one; give it, or a size'
+                )
+            self._pipeline = self._start(self.threads)
+        return self._pipeline
+
+    def _start(self, threads: int | None) -> Pipeline:
+        source = self._source
+        runtime = source.start(threads, self._picture_size)
+        return Pipeline(runtime, source.keeps_size, source.wants_size)
+
+
+def _source(
+    model: Path,
+    checkpoint: str | Path | None,
+    backend: str | None,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    options: dict | None,
+) -> Source:
+    if model.suffix not in FILE_BACKENDS:
+        return ConfigSource(str(model), checkpoint, backend, size, batch, options)
+    for name, given in (('checkpoint', checkpoint), ('options', options)):
+        if given:
+            raise UserError(
+                f'{model} is exported and takes no {name}; leave it out, or name a '
+                'config'
+            )
+    return FileSource(model, backend, size, batch)
+
+
+def _read(picture: Picture) -> np.ndarray:
+    """A picture from wherever it is, (H, W, 3) uint8 BGR."""
+    if isinstance(picture, (str, Path)):
+        return read_picture(picture)
+    if isinstance(picture, np.ndarray):
+        return as_picture(picture)
+    raise UserError(
+        f'a picture is a file or a NumPy array, and this is a {type(picture).__name__}'
+    )
+
+
+def _read_or_error(file: Path) -> np.ndarray | UserError:
+    try:
+        return read_picture(file)
+    except UserError as error:
+        return error
+
+
+def _predict_files(
+    idle: SimpleQueue[Pipeline],
+    use: Callable[[Path, np.ndarray, Result], Any],
+    files: list[Path],
+) -> list[tuple[Path, Any]]:
+    """Predicts a chunk by an idle pipeline; errors stand for unreadable files."""
+    outcomes = {file: _read_or_error(file) for file in files}
+    pictures = {f: p for f, p in outcomes.items() if isinstance(p, np.ndarray)}
+    pipeline = idle.get()
+    try:
+        found = pipeline(list(pictures.values()))
+    finally:
+        idle.put(pipeline)
+    for (file, picture), result in zip(pictures.items(), found):
+        outcomes[file] = use(file, picture, result)
+    return list(outcomes.items())
+
+
+def _only_result(file: Path, picture: np.ndarray, result: Result) -> Result:
+    return result
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _bar(total: int, shown: bool | None) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error; gives what advances it."""
+    if not (sys.stderr.isatty() if shown is None else shown):
+        yield lambda: None
+        return
+    columns = TextColumn('{task.completed}/{task.total}'), TimeRemainingColumn()
+    with Progress(BarColumn(), *columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task('', total=total)
+        yield lambda: progress.advance(task)

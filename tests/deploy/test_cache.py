@@ -1,0 +1,84 @@
+"""Exports that are kept."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmnv3.deploy import loading
+from mmnv3.deploy.cache import cached_export
+from mmnv3.engine.launch import read_config
+from mmnv3.errors import UserError
+
+CONFIG = 'configs/ssdlite_mnv3_small_demo.py'
+
+
+@pytest.fixture
+def exports(monkeypatch, tmp_path: Path) -> list[tuple]:
+    """The cache moved here, and exports that only write a line and are listed."""
+    calls = []
+
+    def export_config(config, checkpoint, out, *args) -> None:
+        calls.append((config, checkpoint, *args))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text('exported')
+
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(loading, 'export_config', export_config)
+    return calls
+
+
+def test_what_is_there_is_not_exported_again(exports, tmp_path) -> None:
+    config = read_config(CONFIG)
+    first = cached_export(config, None, 'onnx')
+    assert first.read_text() == 'exported'
+    assert tmp_path / 'cache' in first.parents and first.suffix == '.onnx'
+    assert first.name.startswith('ssdlite_mnv3_small_demo-')
+    assert cached_export(read_config(CONFIG), None, 'onnx') == first
+    assert exports == [(CONFIG, None, 'onnx', None, None, 1, False)]
+
+
+def test_everything_that_matters_makes_another_file(exports, tmp_path) -> None:
+    config = read_config(CONFIG)
+    changed = read_config(CONFIG, {'model.test_cfg.score_thr': 0.5})
+    checkpoint = tmp_path / 'a.pth'
+    checkpoint.write_text('weights')
+    files = [
+        cached_export(config, None, 'onnx'),
+        cached_export(config, None, 'openvino'),
+        cached_export(config, None, 'onnx', size=(64, 64)),
+        cached_export(config, None, 'onnx', batch=2),
+        cached_export(config, None, 'onnx', postprocess=True),
+        cached_export(changed, None, 'onnx'),
+        cached_export(config, str(checkpoint), 'onnx'),
+    ]
+    os.utime(checkpoint, ns=(0, 0))
+    files.append(cached_export(config, str(checkpoint), 'onnx'))
+    checkpoint.write_text('other weights')
+    os.utime(checkpoint, ns=(0, 0))
+    files.append(cached_export(config, str(checkpoint), 'onnx'))
+    assert len(set(files)) == len(exports) == 9
+
+
+def test_an_edited_architecture_is_exported_anew(exports, tmp_path) -> None:
+    spec = tmp_path / 'net.json'
+    spec.write_text('{}')
+    config = read_config(CONFIG, {'model.backbone.arch': str(spec)})
+    first = cached_export(config, None, 'onnx')
+    spec.write_text('{"name": 1}')
+    assert cached_export(config, None, 'onnx') != first
+
+
+def test_another_version_exports_anew(exports, monkeypatch) -> None:
+    config = read_config(CONFIG)
+    first = cached_export(config, None, 'onnx')
+    monkeypatch.setattr(torch, '__version__', '99')
+    assert cached_export(config, None, 'onnx') != first
+
+
+def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path) -> None:
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    with pytest.raises(UserError, match=r'cannot be written \(.*set XDG_CACHE_HOME'):
+        cached_export(read_config(CONFIG), None, 'onnx')

@@ -1,0 +1,187 @@
+"""Exported files tested by the Runner say what their models say."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmnv3.deploy.exported_model import ExportedModel, is_exported, set_exported
+from mmnv3.deploy.loading import export_config
+from mmnv3.engine.launch import build_runner, read_config
+from mmnv3.errors import UserError
+from tests.deploy.cases import CASES, Case, random_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory) -> Path:
+    """Three pictures with boxes, masks and classes, in every toolbox's layout."""
+    from mmnv3.datasets.demo import DemoSpec, write_demo_data
+
+    out = tmp_path_factory.mktemp('sets')
+    write_demo_data(out / 'demo', DemoSpec(train=1, val=3, size=128))
+    for number in range(3):
+        path = out / 'classes' / str(number) / 'a.png'
+        path.parent.mkdir(parents=True)
+        noise = np.random.default_rng(number).integers(0, 256, (8, 12, 3), np.uint8)
+        cv2.imwrite(str(path), cv2.resize(noise, (300, 200)))
+    return out
+
+
+def detection(sets: Path) -> tuple[Case, dict]:
+    root = f'{sets}/demo/'
+    data = {
+        'test_dataloader.dataset.data_root': root,
+        'test_dataloader.dataset.pipeline.1.scale': (192, 160),
+        'test_evaluator.ann_file': root + 'annotations/instances_val.json',
+        'model.bbox_head.anchor_generator.input_size': (192, 160),
+        'model.bbox_head.prior_prob': 0.2,
+    }
+    return Case('configs/ssdlite_mnv3_small_demo.py', (192, 160), data), data
+
+
+def segmentation(sets: Path) -> tuple[Case, dict]:
+    data = {'test_dataloader.dataset.data_root': f'{sets}/demo'}
+    return Case('configs/lraspp_mnv3_small_demo.py', (128, 128), data), data
+
+
+def classification(sets: Path) -> tuple[Case, dict]:
+    data = {
+        'test_dataloader.dataset': dict(
+            _delete_=True,
+            type='CustomDataset',
+            data_prefix=f'{sets}/classes',
+            pipeline=[
+                dict(type='mmnv3.LoadCheckedImage'),
+                dict(type='ResizeEdge', scale=256, edge='short'),
+                dict(type='CenterCrop', crop_size=224),
+                dict(type='PackInputs'),
+            ],
+        ),
+        'model.head.num_classes': 3,
+        'model.head.loss.num_classes': 3,
+        'model.data_preprocessor.num_classes': 3,
+        'test_evaluator.topk': (1,),
+    }
+    return Case('configs/mnv3_small_imagenet.py', (224, 224), data), data
+
+
+TASKS = dict(detection=detection, segmentation=segmentation, classes=classification)
+
+
+@pytest.fixture(scope='module')
+def trained(sets) -> Callable:
+    """Config, options, checkpoint and a file that was exported from it."""
+    made = {}
+
+    def of(task: str) -> tuple[Case, Path, Path]:
+        if task not in made:
+            case, options = TASKS[task](sets)
+            checkpoint, file = sets / f'{task}.pth', sets / f'{task}.onnx'
+            torch.save(dict(state_dict=random_model(case).state_dict()), checkpoint)
+            export_config(
+                case.config, str(checkpoint), file, 'onnx', case.size, options, 2
+            )
+            made[task] = case, checkpoint, file
+        return made[task]
+
+    return of
+
+
+def outcome(case: Case, out: Path, change: Callable[[Config], None]) -> tuple:
+    """Metrics, and the predictions as `--out` writes them."""
+    from mmengine.evaluator import DumpResults
+
+    config = read_config(case.config, case.options)
+    config.work_dir, config.launcher = str(out.parent), 'none'
+    config.test_dataloader.num_workers = 0
+    config.test_dataloader.persistent_workers = False
+    change(config)
+    runner: Runner = build_runner(config)
+    runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(out)))
+    return runner.test(), pickle.loads(out.read_bytes())
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_metrics_and_predictions_are_those_of_the_checkpoint(
+    trained, tmp_path, task
+) -> None:
+    case, checkpoint, file = trained(task)
+    own, expected = outcome(
+        case, tmp_path / 'own.pkl', lambda c: c.update(load_from=str(checkpoint))
+    )
+    metrics, found = outcome(
+        case, tmp_path / 'file.pkl', lambda config: set_exported(config, str(file))
+    )
+    assert metrics == pytest.approx(own, abs=0.01) and metrics
+    assert len(found) == len(expected) == 3  # The last of two batches is not full.
+    for ours, theirs in zip(found, expected, strict=True):
+        if task == 'detection':
+            ours, theirs = ours['pred_instances'], theirs['pred_instances']
+            assert len(ours['scores']) == len(theirs['scores']) > 20
+            torch.testing.assert_close(
+                ours['scores'], theirs['scores'], atol=1e-4, rtol=0
+            )
+            apart = (ours['bboxes'][:, None] - theirs['bboxes']).abs().amax(-1)
+            apart[ours['labels'][:, None] != theirs['labels']] = torch.inf
+            assert apart.min(1).values.max() < 0.05
+        elif task == 'segmentation':
+            masks = [x['pred_sem_seg']['data'] for x in (ours, theirs)]
+            assert masks[0].shape == masks[1].shape == (1, 128, 128)
+            assert (masks[0] == masks[1]).float().mean() > 0.999
+            torch.testing.assert_close(
+                ours['seg_logits']['data'], theirs['seg_logits']['data'],
+                atol=1e-3, rtol=0,
+            )  # fmt: skip
+        else:
+            assert torch.equal(ours['pred_label'], theirs['pred_label'])
+            torch.testing.assert_close(
+                ours['pred_score'], theirs['pred_score'], atol=1e-5, rtol=0
+            )
+
+
+def test_postprocessed_files_predict_too(trained, tmp_path) -> None:
+    case, checkpoint, _ = trained('segmentation')
+    file = tmp_path / 'mask.onnx'
+    export_config(
+        case.config, str(checkpoint), file, 'onnx', case.size, case.options,
+        postprocess=True,
+    )  # fmt: skip
+    own, _ = outcome(
+        case, tmp_path / 'own.pkl', lambda c: c.update(load_from=str(checkpoint))
+    )
+    metrics, found = outcome(
+        case, tmp_path / 'file.pkl', lambda config: set_exported(config, str(file))
+    )
+    assert metrics == pytest.approx(own, abs=0.01)
+    assert 'seg_logits' not in found[0]
+
+
+def test_what_does_not_fit_is_told(trained, exported) -> None:
+    file = str(trained('detection')[2])
+    for config, options, message in (
+        (CASES['lraspp'].config, {}, 'is for detection and .* for segmentation'),
+        (CASES['sigmoid'].config, {}, 'has 6 classes and .* 80; use the config'),
+        (CASES['wide'].config, {'model.data_preprocessor.mean': [0, 0, 0]}, 'mean'),
+        (CASES['wide'].config, {'model.data_preprocessor.bgr_to_rgb': False}, 'order'),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            set_exported(read_config(config, options), file)
+        assert '\n' not in str(error.value)
+    model = ExportedModel(str(exported.file('wide', 'onnx')))
+    with pytest.raises(UserError, match=r'of 64x32 and .* takes 193x128; export it'):
+        model(torch.zeros(1, 3, 32, 64), [])
+    with pytest.raises(UserError, match='only predicts'):
+        model(torch.zeros(1, 3, 128, 193), [], mode='loss')
+
+
+def test_files_are_told_by_their_ending() -> None:
+    assert all(map(is_exported, ('a.onnx', 'a.xml', 'a.tflite', 'b/a.pt2')))
+    assert not any(map(is_exported, ('a.pth', 'a.pt', 'onnx')))

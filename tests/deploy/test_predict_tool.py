@@ -1,0 +1,122 @@
+"""The command that predicts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmnv3.deploy.predict_files import predict_files
+from mmnv3.deploy.predictor import Predictor
+from mmnv3.deploy.results import Classification, Segmentation
+from mmnv3.deploy.saving import as_json, check_targets, collect, in_words
+from mmnv3.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (10, 15, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (150, 100)))
+    return path
+
+
+def run(*args: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, 'tools/predict.py', *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def test_the_tool_draws_tells_and_writes(exported, tmp_path) -> None:
+    picture(tmp_path / 'in' / 'a.png')
+    picture(tmp_path / 'in' / 'deep' / 'b.jpg')
+    (tmp_path / 'in' / 'c.jpg').write_text('hello')
+    model = exported.file('wide', 'onnx')
+    out, found = tmp_path / 'out', tmp_path / 'found.json'
+    done = run(
+        model, tmp_path / 'in', '--out', out, '--json', found, '--score-thr', 0.6
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f'{tmp_path}/in/a.png: ')
+    assert lines[0].endswith(f' → {out}/a.png')
+    assert lines[-1].startswith('2 pictures in ') and lines[-1].endswith(' a second')
+    assert '1 of 3 files skipped' in done.stderr and 'c.jpg: not a' in done.stderr
+    assert {p.relative_to(out) for p in out.rglob('*.*')} == {
+        Path('a.png'),
+        Path('deep/b.jpg'),
+    }
+    first, _ = json.loads(found.read_text())
+    expected = Predictor(model)(tmp_path / 'in' / 'a.png')
+    kept = expected.scores > 0.6
+    assert first['file'].endswith('in/a.png') and first['size'] == [150, 100]
+    assert len(first['found']) == kept.sum() > 0
+    for row, box, label in zip(
+        first['found'], expected.boxes, expected.labels, strict=False
+    ):
+        np.testing.assert_allclose(row['box'], box, atol=0.01)
+        assert row['class'] == expected.classes[label] and row['score'] > 0.6
+
+
+def test_errors_are_one_line() -> None:
+    done = run('gone.onnx', 'a.png')
+    assert (done.returncode, done.stdout) == (2, '')
+    last = done.stderr.splitlines()[-1]
+    assert last == 'error: gone.onnx: there is no such file'
+    assert 'Traceback' not in done.stderr
+
+
+def test_what_cannot_be_predicted_or_drawn_is_told(exported, tmp_path) -> None:
+    path = picture(tmp_path / 'a.png')
+    predict = Predictor(exported.file('wide', 'onnx'), threads=1)
+    (tmp_path / 'empty').mkdir()
+    for args, message in (
+        ((['gone.png'],), 'gone.png: there is no such file or folder'),
+        (([tmp_path / 'empty'],), 'empty: the folder is empty'),
+        (([path], tmp_path), r'a\.png is one of the pictures; draw into another'),
+        (([path], path), r'a\.png/a\.png cannot be written'),
+        (([path], None, path / 'a.json'), r'a\.json cannot be written'),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict_files(predict, *args)
+
+
+def test_many_pictures_get_no_line_each(exported, tmp_path) -> None:
+    for number in range(21):
+        picture(tmp_path / f'{number}.png', number)
+    told = []
+    predict = Predictor(exported.file('wide', 'onnx'), threads=1)
+    assert predict_files(predict, [tmp_path], tell=told.append) == 21
+    assert told == []
+
+
+def test_pictures_of_one_name_get_places_of_their_own(tmp_path) -> None:
+    for name in ('x/a.png', 'y/a.png', 'z/a.png', 'z/a_2.png', 'z/b.unknown'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    places = collect([tmp_path / 'x/a.png', tmp_path / 'y', tmp_path / 'z'])
+    assert [str(place) for place in places.values()] == [
+        'a.png', 'a_2.png', 'a_3.png', 'a_2_2.png', 'b.png',
+    ]  # fmt: skip
+    check_targets(places, tmp_path / 'out')
+    with pytest.raises(UserError, match='is one of the pictures'):
+        check_targets(places, tmp_path / 'x')
+    assert len(collect([tmp_path / 'x', tmp_path / 'x/a.png'])) == 1
+
+
+def test_masks_and_classes_in_words_and_json() -> None:
+    mask = np.array([[0, 2], [2, 2]], np.uint8)
+    result = Segmentation(mask, ('road', 'sky', 'tree'))
+    assert in_words(result) == 'tree 75%, road 25%'
+    assert as_json(result)[0] == {'class': 'tree', 'share': 0.75}
+    scores = np.array([0.6, 0.30001], np.float32)
+    result = Classification(scores, np.array([1, 0]), ('cat', 'dog'))
+    assert in_words(result) == 'dog 60%, cat 30%'
+    assert as_json(result)[1] == {'class': 'cat', 'score': 0.3}

@@ -1,0 +1,94 @@
+"""Finds boxes, masks or classes in pictures, and draws them.
+
+Example:
+    python tools/predict.py small.onnx pictures/ --out drawn
+    python tools/predict.py configs/ssdlite_mnv3_small_demo.py a.jpg b.png \
+        --checkpoint work_dirs/ssdlite_mnv3_small_demo/iter_840.pth --out drawn
+"""
+
+import argparse
+import ast
+import sys
+import time
+import warnings
+
+from mmnv3 import Predictor
+from mmnv3.deploy.predict_files import predict_files
+from mmnv3.errors import Remark, UserError
+from mmnv3.memory import keep_freed_memory
+
+
+def main() -> None:
+    """Parses the arguments, predicts, draws and tells."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('model', help='exported file, or config')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGES', help='files, or folders with all inside'
+    )
+    parser.add_argument('--checkpoint', help="the config's weights; else random ones")
+    parser.add_argument(
+        '--backend',
+        help='pytorch, compile, onnxruntime, openvino or litert; by default pytorch, '
+        'or what an exported file is for',
+    )
+    parser.add_argument('--threads', type=int, help='cores to use; by default all')
+    parser.add_argument(
+        '--size', nargs=2, type=int, metavar=('W', 'H'), help='pixels of the input'
+    )
+    parser.add_argument('--batch', type=int, help='pictures of one call')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='what detections must score to be drawn, written and told (0.3)',
+    )
+    parser.add_argument('--out', help='folder to draw into')
+    parser.add_argument('--json', help='file to write what was found to')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        type=_setting,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in model.test_cfg.max_per_img=300',
+    )
+    args = parser.parse_args()
+    # The libraries talk to their developers about each other.
+    warnings.simplefilter('ignore')
+    warnings.simplefilter('always', Remark)
+    warnings.showwarning = _show
+    keep_freed_memory()
+    try:
+        predictor = Predictor(
+            args.model,
+            args.checkpoint,
+            args.backend,
+            args.threads,
+            size=args.size and tuple(args.size),
+            batch=args.batch,
+            options=dict(args.cfg_options) if args.cfg_options else None,
+        )
+        begin = time.perf_counter()
+        count = predict_files(
+            predictor, args.images, args.out, args.json, args.score_thr
+        )
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    seconds = time.perf_counter() - begin
+    print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
+
+
+def _setting(text: str) -> tuple[str, object]:
+    key, _, value = text.partition('=')
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def _show(message: Warning, *_: object) -> None:
+    print(f'warning: {message}', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    main()
