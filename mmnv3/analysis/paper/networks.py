@@ -53,7 +53,7 @@ class Classifier:
     """A row of classification (Tables 3, 4, 5 and 9): 1000 classes.
 
     Args:
-        arch: A name of the zoo.
+        arch: A name of the zoo, or a specification.
         width: Width multiplier.
         side: Pixels of the square picture's side.
         hswish_from: Blocks with at least so many output channels use h-swish and the
@@ -62,7 +62,7 @@ class Classifier:
         head: Channels of the 1×1 convolution after pooling, if not the zoo's.
     """
 
-    arch: str
+    arch: str | NetSpec
     width: float = 1.0
     side: int = 224
     hswish_from: float | None = None

@@ -82,7 +82,7 @@ def render_page() -> str:
         _summary(table for table in tables if isinstance(table, Table)),
         *(
             f'## {figure.title}\n\n![{figure.title}]({figure.file})\n\n'
-            + _wrap(figure.about)
+            + wrap_text(figure.about)
             for figure in FIGURES
         ),
         *map(render_table, tables),
@@ -98,9 +98,9 @@ def render_table(table: Table | LayerTable) -> str:
     else:
         body = _render_rows(table, numbers)
     reasons = ''.join(
-        _wrap(reason.text, f'{number}. ') for reason, number in numbers.items()
+        wrap_text(reason.text, f'{number}. ') for reason, number in numbers.items()
     )
-    parts = [f'## {table.title}\n', _wrap(table.about), body]
+    parts = [f'## {table.title}\n', wrap_text(table.about), body]
     return '\n'.join([*parts, reasons] if reasons else parts)
 
 
@@ -116,7 +116,7 @@ def _summary(tables: Iterable[Table]) -> str:
     beyond = [item for item in found if item.wants_reason]
     rounding = sum(item.why in (CUT, DIGITS) for item in beyond)
     recounted = sum(item.recounted is not None for item in beyond)
-    return _wrap(
+    return wrap_text(
         f'Of {len(found)} printed counts {len(found) - len(beyond)} are reproduced '
         f'within 1 %. Of the other {len(beyond)}, {rounding} differ by the rounding of '
         f'the print alone, {recounted} agree with the print when they are counted as '
@@ -143,7 +143,7 @@ def _render_rows(table: Table, numbers: dict[Reason, int]) -> str:
         if any(printed):
             cells.append('; '.join(_refer(item, numbers) for item in items if item.why))
         rows.append(cells)
-    return _markdown([*header, 'reasons'] if any(printed) else header, rows)
+    return markdown_table([*header, 'reasons'] if any(printed) else header, rows)
 
 
 def _count_cells(item: Comparison) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ def _render_layers(table: LayerTable, numbers: dict[Reason, int]) -> str:
         rows.append([str(index), *_layer_cells(row, built, number)])
     whole = cost(table.network)
     total = ['', 'total', *[''] * 7, f'{whole.params:,}', _millions(whole.madds)]
-    return _markdown(header, [*rows, total])
+    return markdown_table(header, [*rows, total])
 
 
 def _layer_cells(row: Layer, built: BuiltLayer, number: int | None) -> list[str]:
@@ -213,7 +213,7 @@ def _millions(madds: int) -> str:
     return f'{madds / UNITS["M"]:.3f}'
 
 
-def _wrap(text: str, mark: str = '') -> str:
+def wrap_text(text: str, mark: str = '') -> str:
     """Breaks a paragraph, or an item of a list that begins with its mark."""
     indent = ' ' * len(mark)
     return (
@@ -228,7 +228,7 @@ def _wrap(text: str, mark: str = '') -> str:
     )
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns are as wide as their widest cell, to read as text too."""
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     rule = ['-' * width for width in widths]
