@@ -17,6 +17,7 @@ OPTIMIZER = ['timm']
 ONNX = ['onnx', 'onnxscript', 'onnxruntime']
 # NNCF quantises.
 OPENVINO = ['openvino', 'nncf']
+SEARCH = ['ray']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
 # environment holds one of them, and the core metadata asks for neither.
@@ -45,14 +46,18 @@ EXTRAS = {
     'onnx': ONNX,
     'openvino': OPENVINO,
     'litert': ['litert-torch>=0.10', 'ai-edge-litert'],
+    # Searching on several machines.
+    'search': SEARCH,
     'test': [
         'pytest',
+        'pytest-xdist',
         'ruff',
         'tflite',
         'flatbuffers',
         'ai-edge-litert',
         *ONNX,
         *OPENVINO,
+        *SEARCH,
     ],
 }
 
@@ -96,6 +101,7 @@ setup(
         'rich',
         'platformdirs',
         'matplotlib',
+        'scipy',
     ],
     extras_require=EXTRAS,
     packages=find_packages(include=['mmnv3', 'mmnv3.*']),

@@ -1,0 +1,1 @@
+"""Searching networks: latency tables, NetAdapt, and platform-aware NAS."""

@@ -1,0 +1,94 @@
+"""The latency of a config with a sampled network, from a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmnv3.arch import NetSpec
+from mmnv3.search.latency.building import measure_layers, measure_rest
+from mmnv3.search.latency.grid import search_grid
+from mmnv3.search.latency.layers import LayerShape
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.tracing import layers_of
+from mmnv3.search.nas.proxy import config_for
+from mmnv3.search.nas.search import Price
+from mmnv3.search.nas.space import Space
+from mmnv3.search.netadapt.configs import build
+
+
+def config_price(config: Config, table: LatencyTable, size: tuple[int, int]) -> Price:
+    """The price of a network with the neck and head of a config.
+
+    Args:
+        config: The config.
+        table: Layers by microseconds.
+        size: Pixels of the picture, (width, height).
+
+    Returns:
+        Microseconds of a specification; asked twice it is counted once.
+    """
+
+    @cache
+    def price(spec: NetSpec) -> float:
+        return float(table.price_model(build(config_for(config, spec)), size))
+
+    return price
+
+
+def space_layers(
+    config: Config, space: Space, size: tuple[int, int]
+) -> list[LayerShape]:
+    """Layers between whose prices those of every network of a space lie."""
+    layers: dict[LayerShape, None] = {}
+    # The narrowest and the widest of each kind; the grid is of the widest, and does not
+    # go down to blocks without an expansion.
+    filters = min(space.choices['filters']), max(space.choices['filters'])
+    kinds = product(space.choices['op'], space.choices['kernel'], filters)
+    for op, kernel, factor in kinds:
+        tokens = space.uniform(
+            op=op, kernel=kernel, se=0.25, residual=True, filters=factor, layers=1
+        )
+        model = build(config_for(config, space.decode(tokens)))
+        layers.update(dict.fromkeys(layers_of(model, size)))
+    return search_grid(layers)
+
+
+def complete_table(
+    config: Config,
+    table: LatencyTable,
+    path: Path,
+    space: Space,
+    size: tuple[int, int],
+    advance: Callable[[int, int], None],
+) -> int:
+    """Measures what a table lacks for a space; a table of elsewhere stays as it is.
+
+    Args:
+        config: The config.
+        table: The table, which gets the layers.
+        path: Its file, which gets them too.
+        space: The space.
+        size: Pixels of the picture, (width, height).
+        advance: Called with how many layers are done, of how many.
+
+    Returns:
+        How many were measured.
+
+    Raises:
+        UserError: When the table's backend is not installed here.
+    """
+    if not table.is_of(LatencyTable.new(table.backend, table.threads).machine):
+        return 0
+    count = measure_layers(
+        table, space_layers(config, space, size), path, advance=advance
+    )
+    tokens = space.uniform(
+        op='separable', kernel=3, se=0.0, residual=True, filters=1.0, layers=0
+    )
+    measure_rest(table, build(config_for(config, space.decode(tokens))), size, path)
+    return count

@@ -1,0 +1,55 @@
+"""Uniform width multipliers, what a search is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mmnv3.arch import NetSpec, scale_width
+from mmnv3.search.netadapt.proposals import PLAIN, Price, Rules
+
+
+def uniform(spec: NetSpec, width: float, rules: Rules = PLAIN) -> NetSpec:
+    """The network under a width multiplier, with the residuals that it has.
+
+    Without that two widths that become equal would add a residual, and inherited
+    weights would meet it unprepared.
+    """
+    scaled = scale_width(spec, width)
+    blocks = tuple(
+        replace(block, residual=plan.residual)
+        for block, plan in zip(scaled.blocks, rules.plan(spec), strict=True)
+    )
+    return replace(scaled, blocks=blocks)
+
+
+def closest_multiplier(
+    spec: NetSpec, price: Price, latency: float, rules: Rules = PLAIN
+) -> float | None:
+    """The width multiplier, in hundredths, whose latency is closest to one.
+
+    Widths are multiples of 8, so latencies have gaps: it may be a little slower.
+
+    Args:
+        spec: The network at multiplier 1.
+        price: Microseconds of a network.
+        latency: In microseconds.
+        rules: How the network is built.
+
+    Returns:
+        The multiplier, at most 1, or None when even the thinnest is slower.
+    """
+    thinnest = min(spec.stem.out, *(block.out for block in spec.blocks))
+    low = int(400 / thinnest) + 1
+    if price(uniform(spec, low / 100, rules)) > latency:
+        return None
+    high = 100
+    while low < high:
+        middle = (low + high + 1) // 2
+        if price(uniform(spec, middle / 100, rules)) <= latency:
+            low = middle
+        else:
+            high = middle - 1
+    return min(
+        (width / 100 for width in (low, min(low + 1, 100))),
+        key=lambda width: abs(price(uniform(spec, width, rules)) - latency),
+    )

@@ -1,0 +1,125 @@
+"""Independent jobs, one after the other in this process or spread by Ray."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mmnv3.deploy.optional import require
+from mmnv3.errors import UserError
+
+Job = TypeVar('Job')
+Result = TypeVar('Result')
+
+# What `ray` means instead of an address: processes of this machine.
+HERE = 'local'
+# How often a job is started anew whose worker was lost.
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a job left that ended with an error.
+
+    Args:
+        error: The error.
+    """
+
+    error: Exception
+
+    def __str__(self) -> str:
+        lines = str(self.error).strip().splitlines()
+        return lines[-1] if lines else type(self.error).__name__
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], ray: str | None = None
+) -> Iterator[tuple[int, Result | Failure]]:
+    """Calls a function once per job.
+
+    Args:
+        function: Takes a job. For Ray it, the jobs and the results must be picklable.
+        jobs: The jobs; none depends on another.
+        ray: None calls in this process. ``'local'`` starts Ray on this machine, with
+            one worker per core; anything else is the address of a Ray cluster, whose
+            machines need the same packages and data. A job whose worker is lost is
+            started anew, up to three times.
+
+    Yields:
+        The index of a job and what the function returned, or a :class:`Failure` where
+        it raised an error, as the jobs end: in their order without Ray.
+
+    Raises:
+        UserError: When Ray is not installed or its cluster cannot be reached.
+    """
+    if ray is None:
+        for index, job in enumerate(jobs):
+            try:
+                result = function(job)
+            except Exception as error:
+                yield index, Failure(error)
+            else:
+                yield index, result
+    else:
+        yield from _run_by_ray(function, jobs, ray)
+
+
+def _run_by_ray(
+    function: Callable[[Job], Result], jobs: Sequence[Job], address: str
+) -> Iterator[tuple[int, Result | Failure]]:
+    ray = _connect(address)
+
+    # Ray takes functions only, not whatever can be called.
+    def call(job: Job) -> Result:
+        return function(job)
+
+    remote = ray.remote(max_retries=RETRIES)(call)
+    pending = {remote.remote(job): index for index, job in enumerate(jobs)}
+    try:
+        while pending:
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            index = pending.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                result = Failure(error.cause)
+            except ray.exceptions.RayError as error:
+                result = Failure(error)
+            yield index, result
+    finally:
+        # Where the caller stops listening, the rest is of no use.
+        for reference in pending:
+            ray.cancel(reference, force=True)
+
+
+def _connect(address: str) -> Any:
+    """Imports Ray and joins its cluster, once a process."""
+    ray = require('ray', 'search')
+    if not ray.is_initialized():
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+        # It announces a change of its own that concerns GPUs only.
+        os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
+        try:
+            _knock(address)
+            ray.init(
+                address=address,
+                include_dashboard=False if address == HERE else None,
+                log_to_driver=False,
+                logging_level='ERROR',
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f'there is no Ray cluster at {address!r} ({error}); start one with '
+                "'ray start --head', or name none to use this machine"
+            ) from None
+    return ray
+
+
+def _knock(address: str) -> None:
+    """Fails at once where nobody listens; Ray itself would wait for minutes."""
+    if match := re.fullmatch(r'(?:ray://)?([^:/]+):(\d+)', address):
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()

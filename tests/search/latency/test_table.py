@@ -1,0 +1,189 @@
+"""Prices by a made-up table, its file, and measuring that goes on."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mmnv3.arch import BlockSpec, ConvSpec, NetSpec
+from mmnv3.deploy import runtime
+from mmnv3.errors import Remark, UserError
+from mmnv3.search.latency import timing
+from mmnv3.search.latency.building import measure_layers, open_table
+from mmnv3.search.latency.grid import search_grid
+from mmnv3.search.latency.layers import LayerShape, layers_of_spec
+from mmnv3.search.latency.table import LatencyTable
+
+CONVS = [
+    LayerShape('conv', before, after, 8, 8, act='relu')
+    for before in (16, 48, 96)
+    for after in (16, 64, 96)
+]
+
+
+def law(layer: LayerShape) -> float:
+    """Linear in the widths and their product."""
+    before, after = layer.widths
+    return 2 + 0.1 * before + 0.05 * after + 0.01 * before * after
+
+
+def made_up() -> LatencyTable:
+    table = LatencyTable.new('onnxruntime')
+    for layer in CONVS:
+        table[layer] = law(layer)
+    return table
+
+
+def test_prices_are_sums() -> None:
+    spec = NetSpec('one', ConvSpec(8, 3, 2), (BlockSpec(3, 16, 8),))
+    table = LatencyTable.new('onnxruntime')
+    layers = layers_of_spec(spec, (32, 32))
+    for us, layer in enumerate(layers, 1):
+        table[layer] = us
+    assert len(layers) == 4
+    assert table.price_spec(spec, (32, 32)) == 1 + 2 + 3 + 4
+    table[LayerShape('rest', 0, 0, 32, 32)] = 0.5
+    assert table.price_spec(spec, (32, 32)) == 10.5
+    assert table.price([layers[0]] * 3) == 3
+
+
+def test_interpolates_exactly_by_a_linear_law() -> None:
+    table = made_up()
+    for widths in ((24, 24), (40, 88), (96, 72)):
+        layer = CONVS[0].with_widths(*widths)
+        assert table.price([layer]) == pytest.approx(law(layer), rel=1e-6)
+
+
+def test_guesses_warn() -> None:
+    table = made_up()
+    wider = CONVS[0].with_widths(192, 96)
+    with pytest.warns(Remark, match='wider'):
+        assert table.price([wider]) == pytest.approx(law(wider), rel=1e-6)
+    with pytest.warns(Remark, match='is priced by'):
+        table.price([LayerShape('conv', 16, 16, 4, 4, act='relu')])
+    with pytest.raises(UserError, match='nothing like depthwise 8 3x3'):
+        table.price([LayerShape('depthwise', 8, 8, 4, 4, kernel=3)])
+
+
+def test_file_keeps_everything(tmp_path: Path) -> None:
+    path = tmp_path / 'new' / 'table.json'
+    table = made_up()
+    table.save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        loaded = LatencyTable.load(path)
+    assert loaded.machine == table.machine
+    assert loaded.layers == pytest.approx(table.layers)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda data: data.update(format='x'), 'not a latency table'),
+        (lambda data: data.pop('layers'), "lacks the key 'layers'"),
+        (lambda data: data.update(backend='abacus'), 'abacus'),
+        (lambda data: data['layers'][0].update(colour='red'), 'damaged'),
+    ],
+)
+def test_wrong_files(tmp_path: Path, change: object, message: str) -> None:
+    path = tmp_path / 'table.json'
+    made_up().save(path)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=message) as caught:
+        LatencyTable.load(path)
+    assert '\n' not in str(caught.value)
+    with pytest.raises(UserError, match='no such table'):
+        LatencyTable.load(tmp_path / 'none.json')
+
+
+def test_other_machine(tmp_path: Path) -> None:
+    path = tmp_path / 'table.json'
+    table = made_up()
+    here = table.machine['processor']
+    table.machine = {**table.machine, 'processor': 'Pixel 1'}
+    table.save(path)
+    with pytest.warns(Remark, match='Pixel 1') as caught:
+        LatencyTable.load(path)
+    assert here in str(caught[0].message)
+    with pytest.warns(Remark), pytest.raises(UserError, match='another machine'):
+        open_table(path, 'onnxruntime')
+
+
+def test_other_backend(tmp_path: Path) -> None:
+    made_up().save(tmp_path / 'table.json')
+    with pytest.raises(UserError, match='not of openvino'):
+        open_table(tmp_path / 'table.json', 'openvino')
+
+
+def test_goes_on_after_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'table.json'
+    seen = []
+
+    def time_layer(layer: LayerShape, *_: object) -> float:
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(layer)
+        return 1.0
+
+    monkeypatch.setattr(timing, 'time_layer', time_layer)
+    with pytest.raises(KeyboardInterrupt):
+        measure_layers(open_table(path, 'onnxruntime'), CONVS, path)
+    first = list(seen)
+    seen.clear()
+    monkeypatch.setattr(timing, 'time_layer', lambda layer, *_: seen.append(layer) or 1)
+    table = open_table(path, 'onnxruntime')
+    assert list(table.layers) == first
+    assert measure_layers(table, CONVS, path) == len(CONVS) - 4
+    assert not set(seen) & set(first)
+    assert set(LatencyTable.load(path).layers) == set(CONVS)
+
+
+def test_missing_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'table.json'
+    made_up().save(path)
+
+    def require(package: str, extra: str) -> None:
+        raise UserError(f'{package} is not installed; pip install {package}')
+
+    monkeypatch.setattr(runtime, 'require', require)
+    timing._load_bare.cache_clear()
+    layer = CONVS[0].with_widths(8, 8)
+    with pytest.raises(UserError, match='onnxruntime is not installed') as caught:
+        measure_layers(open_table(path, 'onnxruntime'), [layer], path)
+    assert '\n' not in str(caught.value)
+    assert set(LatencyTable.load(path).layers) == set(CONVS)
+
+
+@pytest.mark.parametrize('backend', ['pytorch', 'onnxruntime'])
+def test_measures(tmp_path: Path, backend: str) -> None:
+    if backend != 'pytorch':
+        pytest.importorskip(backend)
+    layers = [
+        CONVS[0],
+        LayerShape('conv', 3, 8, 8, 8, kernel=3, stride=2, act='hswish'),
+        LayerShape('conv', 8, 16, 8, 8, residual=True),
+        LayerShape('depthwise', 16, 16, 8, 8, kernel=5, stride=2, act='relu6'),
+        LayerShape('squeeze_excite', 16, 16, 8, 8, act='hsigmoid', hidden=8),
+        LayerShape('linear', 16, 8, act='hswish'),
+        LayerShape('pool', 16, 16, 8, 8),
+        LayerShape('add', 16, 16, 8, 8),
+    ]
+    table = LatencyTable.new(backend)
+    assert measure_layers(table, layers, tmp_path / 'table.json', 2) == len(layers)
+    assert all(us >= 0 for us in table.layers.values())
+
+
+def test_grid_holds_the_seed_and_goes_down() -> None:
+    seed = LayerShape('depthwise', 64, 64, 8, 8, kernel=3, act='relu')
+    found = search_grid([seed])
+    assert found[0] == seed
+    assert len(found) == len(set(found))
+    kernels = {layer.kernel for layer in found if layer.kind == 'depthwise'}
+    assert kernels == {3, 5}
+    assert min(layer.in_channels for layer in found) == 8
+    assert any(layer.kind == 'squeeze_excite' for layer in found)

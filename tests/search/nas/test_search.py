@@ -1,0 +1,203 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmnv3.arch import load_spec
+from mmnv3.errors import UserError
+from mmnv3.search.nas import history
+from mmnv3.search.nas.history import Folder, Sample, best, pareto
+from mmnv3.search.nas.report import write_results
+from mmnv3.search.nas.reward import make_reward
+from mmnv3.search.nas.search import Outcome, Search, SearchSettings, check_target
+from mmnv3.search.nas.space import get_space
+from tests.search.nas.oracles import oracle_accuracy, oracle_latency
+
+SPACE = get_space('small')
+SETTINGS = SearchSettings(
+    make_reward(2000, 'small'), samples=12, batch_size=4, conditions={'iterations': 50}
+)
+
+
+def evaluate(specs):
+    for index, spec in enumerate(specs):
+        yield index, Outcome(oracle_accuracy(spec))
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(count):
+    """An oracle that ends the process, as it were, after so many evaluations."""
+    left = [count]
+
+    def evaluate_some(specs):
+        for index, outcome in evaluate(specs):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            yield index, outcome
+
+    return evaluate_some
+
+
+def search(folder, evaluate=evaluate, settings=SETTINGS, **options):
+    return Search(SPACE, oracle_latency, evaluate, settings, folder, **options)
+
+
+def weights(search):
+    return torch.cat([p.flatten() for p in search.ppo.controller.parameters()])
+
+
+@pytest.mark.parametrize('count', [0, 2, 4, 6, 11])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, count):
+    whole = search(tmp_path / 'whole')
+    whole.run()
+    with pytest.raises(Killed):
+        search(tmp_path / 'killed', killed_after(count)).run()
+    # All that was evaluated before is not evaluated again.
+    resumed = search(tmp_path / 'killed', killed_after(12 - count))
+    assert resumed.run() == whole.samples
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed.ppo.state_dict()['baseline'] == whole.ppo.baseline
+    assert torch.equal(resumed.generator.get_state(), whole.generator.get_state())
+
+
+def test_a_finished_search_goes_on_with_more_samples(tmp_path):
+    once = search(tmp_path / 'once', settings=replace(SETTINGS, samples=16)).run()
+    search(tmp_path / 'twice').run()
+    more = search(tmp_path / 'twice', settings=replace(SETTINGS, samples=16)).run()
+    assert more == once
+
+
+def test_other_settings_are_refused(tmp_path):
+    search(tmp_path).run()
+    other = replace(SETTINGS, conditions={'iterations': 60})
+    with pytest.raises(UserError, match='iterations = 50, not 60; choose another'):
+        search(tmp_path, settings=other)
+
+
+def test_not_a_number_is_dropped_and_logged(tmp_path):
+    def sometimes_nan(specs):
+        for index, outcome in evaluate(specs):
+            yield index, Outcome(math.nan) if index == 1 else outcome
+
+    reported = []
+    samples = search(tmp_path, sometimes_nan, report=reported.append).run()
+    dropped = [sample for sample in samples if sample.accuracy is None]
+    assert [sample.index for sample in dropped] == [1, 5, 9]
+    assert {sample.problem for sample in dropped} == {'its accuracy is nan'}
+    assert reported == samples
+    assert dropped[0] in Folder(tmp_path).history()
+    assert best(samples).accuracy is not None
+    assert not set(pareto(samples)) & set(dropped)
+
+
+def test_a_batch_without_an_accuracy_stops(tmp_path):
+    def broken(specs):
+        for index, _ in enumerate(specs):
+            yield index, Outcome(None, 'loss_cls is nan')
+
+    with pytest.raises(UserError, match=r'none of 4 .* loss_cls is nan; lower'):
+        search(tmp_path, broken).run()
+
+
+def test_a_network_is_evaluated_once(tmp_path):
+    seen = []
+
+    def count(specs):
+        seen.extend(specs)
+        return evaluate(specs)
+
+    found = search(tmp_path, count)
+    tokens = SPACE.uniform(
+        op='separable', kernel=3, se=0.0, residual=True, filters=1.0, layers=0
+    )
+    # The first stage has one layer, so one less is the same network.
+    same = (*tokens[:5], 0, *tokens[6:])
+    batch = found._evaluate([tokens, same, tokens])
+    assert len(seen) == 1 and [sample.index for sample in batch] == [0, 1, 2]
+    assert len({sample.reward for sample in batch}) == 1
+
+
+def test_workers_may_end_in_any_order(tmp_path):
+    def backwards(specs):
+        return reversed(list(evaluate(specs)))
+
+    assert search(tmp_path / 'a', backwards).run() == search(tmp_path / 'b').run()
+
+
+def test_full_disk(tmp_path, monkeypatch):
+    found = search(tmp_path)
+    found.run()
+    before = (tmp_path / 'state.pt').read_bytes()
+
+    def full(path, data):
+        path.touch()
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(history.Path, 'write_bytes', full)
+    more = search(tmp_path, settings=replace(SETTINGS, samples=16))
+    with pytest.raises(UserError, match=r'state.pt cannot be written \(No space left'):
+        more.run()
+    assert (tmp_path / 'state.pt').read_bytes() == before
+    monkeypatch.undo()
+    # The last batch's evaluations were kept.
+    again = search(tmp_path, killed_after(0), replace(SETTINGS, samples=16))
+    assert len(again.run()) == 16
+
+
+def test_a_line_that_was_cut_off(tmp_path):
+    search(tmp_path).run()
+    path = tmp_path / 'history.jsonl'
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(''.join(lines) + lines[0][:20])
+    assert len(Folder(tmp_path).history()) == len(lines) == 12
+    assert path.read_text() == ''.join(lines)
+
+
+def test_a_damaged_state(tmp_path):
+    (tmp_path / 'state.pt').write_bytes(b'not a state')
+    with pytest.raises(UserError, match='is not the state of a search') as caught:
+        search(tmp_path)
+    assert '\n' not in str(caught.value)
+
+
+def test_pareto_by_hand():
+    points = [(3, 0.5), (1, 0.2), (2, 0.4), (2, 0.3), (4, 0.5), (5, None), (6, 0.6)]
+    samples = [Sample(i, (), ms, acc, acc) for i, (ms, acc) in enumerate(points)]
+    assert [sample.index for sample in pareto(samples)] == [1, 2, 0, 6]
+    assert best(samples).index == 6
+    with pytest.raises(UserError, match='no sample has a reward yet'):
+        best(samples[5:6])
+
+
+def test_results(tmp_path):
+    samples = search(tmp_path).run()
+    write_results(SPACE, samples, 2000, 'mAP', tmp_path)
+    assert load_spec(tmp_path / 'best.json') == SPACE.decode(best(samples).tokens)
+    found = {int(path.stem) for path in (tmp_path / 'pareto').iterdir()}
+    assert found == {sample.index + 1 for sample in pareto(samples)}
+    assert (tmp_path / 'search.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ('target', 'message'),
+    [(10, 'cannot be reached'), (1e6, 'is already met')],
+)
+def test_targets_outside_the_space(target, message):
+    with pytest.raises(UserError, match=message + '.*; choose one between') as caught:
+        check_target(SPACE, oracle_latency, target)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_target_inside_the_space():
+    fastest, slowest = check_target(SPACE, oracle_latency, 2000)
+    assert fastest < 2000 < slowest
+
+
+def test_a_batch_of_one_says_nothing():
+    with pytest.raises(UserError, match='--batch-size 1 with --samples 12'):
+        replace(SETTINGS, batch_size=1)

@@ -1,0 +1,90 @@
+"""From a config to a priced, cut and written one."""
+
+import pickle
+from types import SimpleNamespace
+
+import cv2
+import pytest
+import torch
+
+from mmnv3.analysis.complexity import count
+from mmnv3.engine.building import build_model
+from mmnv3.engine.launch import read_config
+from mmnv3.errors import UserError
+from mmnv3.search.netadapt.application import (
+    Trainer,
+    config_price,
+    plot,
+    train_found,
+    write_found,
+)
+from mmnv3.search.netadapt.configs import build, config_spec
+from mmnv3.search.netadapt.search import run
+from mmnv3.search.netadapt.task import Job, Search
+from mmnv3.search.netadapt.weights import inherit
+from mmnv3.search.runs import Budget, Trial
+from tests.conftest import ROOT
+
+CONFIG = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py'
+
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory):
+    """A search of one step by multiply-adds, whose trainings only inherit."""
+    config = read_config(CONFIG)
+    torch.manual_seed(0)
+    state = build(config).state_dict()
+    sizes = []
+
+    def madds(module, size):
+        sizes.append(size)
+        return count(module, size).madds
+
+    price = config_price(config, SimpleNamespace(price_model=madds))
+    seed = config_spec(config)
+
+    def attempt(job):
+        return Trial('x', 0.5, state=inherit(config, job.state, job.old, job.new))
+
+    search = Search(
+        seed=seed,
+        state=state,
+        price=price,
+        attempt=attempt,
+        target=0.9 * price(seed),
+        budget=Budget(1),
+        work_dir=tmp_path_factory.mktemp('found'),
+        delta=0.2,
+        report=lambda line: None,
+    )
+    steps = run(search)
+    assert set(sizes) == {(320, 320)}
+    # Neck and head are in the price: C4 feeds them.
+    assert price(seed) > 1.2 * count(build(config).backbone, (320, 320)).madds
+    return config, search, steps, write_found(config, search, steps)
+
+
+def test_what_was_found_is_a_config_like_any_other(found):
+    _, search, steps, path = found
+    model = build_model(str(path), None, str(path.with_suffix('.pth')))
+    assert count(model, (320, 320)).madds == steps[-1].winner.latency
+    assert steps[-1].winner.latency <= search.target
+    assert model.cfg.model.backbone.arch == str(path.with_suffix('.json'))
+    assert model.backbone.spec.name == 'small_detection_netadapt'
+
+
+def test_the_plot_has_the_multipliers(found):
+    config, search, steps, _ = found
+    assert cv2.imread(str(plot(config, search, steps))).shape[1] > 900
+
+
+def test_jobs_travel_to_other_machines(found):
+    config, search, _, _ = found
+    job = Job(search.seed, search.seed, search.state, search.budget, search.work_dir)
+    trainer, back = pickle.loads(pickle.dumps((Trainer(config), job)))
+    assert trainer.config.model == config.model and back.new == search.seed
+
+
+def test_another_final_training_is_refused(found):
+    with pytest.raises(UserError, match='finetune, scratch'):
+        train_found(found[-1], 'twice')

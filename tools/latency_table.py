@@ -1,0 +1,91 @@
+"""Measures what layers cost on this machine, for the searches, or checks such a table.
+
+Example:
+    python tools/latency_table.py configs/mnv3_small_imagenet.py \
+        --backend onnxruntime --out table.json
+    python tools/latency_table.py configs/mnv3_small_imagenet.py \
+        --check table.json --specs 20 --plot latency_table.png
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+# A thread that waits by spinning would take its core from the next layer's turn.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmnv3.deploy.backends import BACKENDS
+from mmnv3.engine.launch import one_line_errors
+from mmnv3.search.latency.run import check, measure
+
+
+def main() -> None:
+    """Parses the arguments, and measures or checks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='whose layers are measured, and those that a search makes of them',
+    )
+    parser.add_argument('--backend', default='onnxruntime', help=', '.join(BACKENDS))
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument(
+        '--out', type=Path, metavar='FILE', help='table to write, or to go on with'
+    )
+    action.add_argument(
+        '--check',
+        type=Path,
+        metavar='FILE',
+        help='table to check by whole networks, random variants of the configs',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('W', 'H'),
+        help="pixels of the picture; by default each config's own",
+    )
+    parser.add_argument('--threads', type=int, default=1, help='of one call; 1')
+    parser.add_argument(
+        '--runs', type=int, help='measured calls of each layer or network'
+    )
+    parser.add_argument(
+        '--no-grid',
+        action='store_true',
+        help='only the layers of the configs as they are, not those of a search',
+    )
+    parser.add_argument(
+        '--specs', type=int, default=20, help='networks of --check for each config; 20'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the random networks')
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE.png', help='plot of what --check found'
+    )
+    args = parser.parse_args()
+    size = tuple(args.size) if args.size else None
+    with one_line_errors():
+        if args.check:
+            check(
+                args.configs,
+                args.check,
+                size,
+                args.specs,
+                args.seed,
+                args.runs,
+                args.plot,
+            )
+        else:
+            measure(
+                args.configs,
+                args.backend,
+                args.out,
+                size,
+                args.threads,
+                args.runs,
+                grid=not args.no_grid,
+            )
+
+
+if __name__ == '__main__':
+    main()

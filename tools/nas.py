@@ -1,0 +1,129 @@
+"""Searches a network for a latency: platform-aware NAS (Section 4.1 of the paper).
+
+Example:
+    python tools/nas.py configs/ssdlite_mnv3_small_demo.py --table table.json \
+        --target-latency 3.5ms --space small --samples 60 --iters 60
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+# A thread that waits by spinning holds a core that data loading could use.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.config import DictAction
+from rich.console import Console
+
+from mmnv3.engine.launch import one_line_errors, read_config
+from mmnv3.errors import only_remarks
+from mmnv3.search.nas.reward import EXPONENTS, make_reward
+from mmnv3.search.nas.run import Plan, parse_latency, search_config
+from mmnv3.search.nas.search import SearchSettings
+from mmnv3.search.nas.space import SPACES
+from mmnv3.search.pool import HERE
+from mmnv3.search.runs import Budget
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config whose network is searched anew')
+    parser.add_argument(
+        '--table',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='latency table of the machine, by tools/latency_table.py; what it lacks '
+        'for the space is measured first',
+    )
+    parser.add_argument(
+        '--target-latency',
+        required=True,
+        metavar='LATENCY',
+        help='of the whole network, as 3.5ms',
+    )
+    parser.add_argument(
+        '--space', choices=SPACES, default='small', help='skeleton (%(default)s)'
+    )
+    parser.add_argument(
+        '--reward-exponent',
+        metavar='W',
+        help=f'of latency: {", ".join(EXPONENTS)}, or a number; by default that of '
+        'the space, -0.07 of large and -0.15 of small',
+    )
+    parser.add_argument(
+        '--samples', type=int, default=100, help='networks to try (%(default)s)'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=10,
+        help='networks between two updates of the controller (%(default)s)',
+    )
+    parser.add_argument(
+        '--iters', type=int, default=100, help='of training a network (%(default)s)'
+    )
+    parser.add_argument(
+        '--held-out',
+        type=float,
+        default=0.2,
+        help='fraction of the training set to score on (%(default)s)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of everything random')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='where everything goes and an interrupted search continues; by default '
+        'work_dirs/nas_ and the name of the config',
+    )
+    parser.add_argument(
+        '--ray',
+        nargs='?',
+        const=HERE,
+        metavar='ADDRESS',
+        help='train networks side by side: here, or on the Ray cluster at an address',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    return parser
+
+
+def main() -> None:
+    """Parses the arguments, searches, and prints what was found."""
+    args = _parser().parse_args()
+    stem, console = Path(args.config).stem, Console()
+    only_remarks()
+    with one_line_errors():
+        settings = SearchSettings(
+            make_reward(
+                parse_latency(args.target_latency), args.reward_exponent or args.space
+            ),
+            args.samples,
+            args.batch_size,
+            args.seed,
+            conditions={
+                '--iters': args.iters,
+                '--held-out': args.held_out,
+                'config': stem,
+                '--cfg-options': str(args.cfg_options),
+                '--table': args.table.name,
+            },
+        )
+        plan = Plan(
+            args.space,
+            args.table,
+            Budget(args.iters, held_out=args.held_out, seed=args.seed),
+            args.work_dir or Path('work_dirs') / f'nas_{stem}',
+            args.ray,
+        )
+        config = read_config(args.config, args.cfg_options)
+        search_config(config, settings, plan, console)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,159 @@
+"""Cuts a trained network to a latency by NetAdapt (Section 4.2 of the paper).
+
+Example:
+    python tools/netadapt.py configs/ssdlite_mnv3_small_demo.py small.pth \
+        --target-latency 0.7 --table table.json --delta 0.05
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+# A thread that waits by spinning holds a core that data loading could use.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from mmnv3.engine.building import build_model
+from mmnv3.engine.launch import one_line_errors, read_config
+from mmnv3.errors import only_remarks
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.netadapt import application
+from mmnv3.search.netadapt.configs import config_rules, config_spec
+from mmnv3.search.netadapt.search import compare_uniform, run
+from mmnv3.search.netadapt.task import CRITERIA, Search, parse_target
+from mmnv3.search.pool import HERE
+from mmnv3.search.runs import Budget, metric_name
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config of the network to cut')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument(
+        '--target-latency',
+        required=True,
+        metavar='LATENCY',
+        help="a fraction of the network's own, as 0.7, or milliseconds, as 5.2ms",
+    )
+    parser.add_argument(
+        '--table', required=True, metavar='FILE', help='latency table of the machine'
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help="of the picture; the config's own by default",
+    )
+    parser.add_argument(
+        '--iters', type=int, default=100, help='of training a proposal (%(default)s)'
+    )
+    parser.add_argument(
+        '--rate',
+        type=float,
+        default=0.1,
+        help="of that training, as a fraction of the config's (%(default)s)",
+    )
+    parser.add_argument(
+        '--delta',
+        type=float,
+        default=0.01,
+        help='what a step cuts at least, as a fraction of the latency (%(default)s)',
+    )
+    parser.add_argument(
+        '--criterion',
+        choices=CRITERIA,
+        default='ratio',
+        help='what the best proposal has most of: accuracy won by latency cut, or '
+        "the original NetAdapt's accuracy",
+    )
+    parser.add_argument(
+        '--held-out',
+        type=float,
+        default=0.2,
+        help='fraction of the training set to score on (%(default)s)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of everything random')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='where everything goes and an interrupted search continues; by default '
+        'work_dirs/netadapt_ and the name of the config',
+    )
+    parser.add_argument(
+        '--ray',
+        nargs='?',
+        const=HERE,
+        metavar='ADDRESS',
+        help='train proposals side by side: here, or on the Ray cluster at an address',
+    )
+    parser.add_argument(
+        '--compare-width',
+        action='store_true',
+        help='also train the width multiplier that is as fast as what was found',
+    )
+    parser.add_argument(
+        '--train-final',
+        choices=application.FINAL,
+        help="then train what was found by the config's whole schedule",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    return parser
+
+
+def main() -> None:
+    """Parses the arguments, searches, and prints what was found."""
+    args = _parser().parse_args()
+    console = Console()
+    only_remarks()
+    with one_line_errors():
+        config = read_config(args.config, args.cfg_options)
+        state = build_model(args.config, args.cfg_options, args.checkpoint).state_dict()
+        table = LatencyTable.load(args.table)
+        price = application.config_price(config, table, args.size and tuple(args.size))
+        spec = config_spec(config)
+        search = Search(
+            seed=spec,
+            state=state,
+            price=price,
+            attempt=application.Trainer(config),
+            target=parse_target(args.target_latency, price(spec)),
+            budget=Budget(args.iters, args.rate, args.held_out, args.seed),
+            work_dir=args.work_dir
+            or Path('work_dirs') / f'netadapt_{Path(args.config).stem}',
+            delta=args.delta,
+            criterion=args.criterion,
+            rules=config_rules(config),
+            ray=args.ray,
+            report=console.print,
+        )
+        steps = run(search)
+        compared = compare_uniform(search, steps) if args.compare_width else None
+        picture = application.plot(config, search, steps, compared)
+        found = application.write_found(config, search, steps)
+        shown = Table(
+            'step', 'change', 'latency, ms', f'{metric_name(config)}, held out'
+        )
+        for number, point in (
+            *((str(step.number), step.winner) for step in steps),
+            *([('–', compared)] if compared else []),
+        ):
+            accuracy = '–' if point.accuracy is None else f'{point.accuracy:.4g}'
+            shown.add_row(number, point.name, f'{point.latency / 1000:.3f}', accuracy)
+        console.print(shown)
+        console.print(f'{found} is its config, found.pth its weights; {picture}')
+        if args.train_final:
+            application.train_found(found, args.train_final)
+
+
+if __name__ == '__main__':
+    main()
