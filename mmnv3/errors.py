@@ -1,4 +1,9 @@
-"""The error that a person can mend."""
+"""What a person is told: errors to mend, and remarks."""
+
+from __future__ import annotations
+
+import sys
+import warnings
 
 
 class UserError(ValueError):
@@ -13,3 +18,15 @@ class Remark(UserWarning):
 
     The command-line tools print it without the place in the code.
     """
+
+
+def only_remarks() -> None:
+    """Makes a command-line tool print remarks as lines, and no other warnings.
+
+    Libraries' warnings are talk among developers.
+    """
+    warnings.simplefilter('ignore')
+    warnings.simplefilter('once', Remark)
+    warnings.showwarning = lambda message, *_, **__: print(
+        f'warning: {message}', file=sys.stderr
+    )

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
+from mmnv3.deploy.loading import export_config
 from mmnv3.models import MobileNetV3
 from mmnv3.registry import MODELS
 
@@ -19,11 +22,16 @@ def test_python_blocks_run(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if 'small.onnx' in code:
+        _export_small()
     names: dict = {}
     exec(code, names)
     if 'logits' in names:
         assert names['logits'].shape == (1, 19, 64, 128)
-    if 'found' in names:
+    if 'predict' in names:
+        assert names['path'] == Path('pictures/b.png')
+        assert names['found'].boxes.shape == (len(names['found'].scores), 4)
+    elif 'found' in names:
         assert names['found'][0].bboxes.shape[1] == 4
     if 'save_spec' in names:
         net = MobileNetV3(arch='my_net.json')
@@ -34,6 +42,21 @@ def test_python_blocks_run(
         init_default_scope('mmdet')
         assert isinstance(MMDET_MODELS.build(names['backbone']), MobileNetV3)
         assert MODELS.get('MobileNetV3') is MobileNetV3
+
+
+def _export_small() -> None:
+    """What the block on predicting finds in its folder."""
+    export_config(
+        str(ROOT / 'configs/ssdlite_mnv3_small_demo.py'),
+        None,
+        'small.onnx',
+        'onnx',
+        options={'model.bbox_head.anchor_generator.input_size': 96},
+    )
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Path('pictures').mkdir()
+    for name in ('a.jpg', 'pictures/b.png'):
+        assert cv2.imwrite(name, picture)
 
 
 def test_files_that_the_readme_names_exist() -> None:

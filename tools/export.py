@@ -9,7 +9,6 @@ Example:
 """
 
 import argparse
-import warnings
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -19,6 +18,7 @@ from mmnv3.deploy.backends import PRECISIONS
 from mmnv3.deploy.export import FORMATS
 from mmnv3.deploy.loading import export_config
 from mmnv3.engine.launch import one_line_errors
+from mmnv3.errors import only_remarks
 
 
 def main() -> None:
@@ -71,8 +71,7 @@ def main() -> None:
         'model.bbox_head.anchor_generator.input_size=256',
     )
     args = parser.parse_args()
-    # The libraries talk to their developers about each other.
-    warnings.simplefilter('ignore')
+    only_remarks()
     suffix = '_int8' if args.precision == 'int8' else ''
     out = args.out or Path(args.checkpoint).with_name(
         f'{Path(args.checkpoint).stem}{suffix}{FORMATS[args.format].suffixes[0]}'

@@ -10,11 +10,10 @@ import argparse
 import ast
 import sys
 import time
-import warnings
 
 from mmnv3 import Predictor
 from mmnv3.deploy.predict_files import predict_files
-from mmnv3.errors import Remark, UserError
+from mmnv3.errors import UserError, only_remarks
 from mmnv3.memory import keep_freed_memory
 
 
@@ -52,10 +51,7 @@ def main() -> None:
         help='override settings of the config, as in model.test_cfg.max_per_img=300',
     )
     args = parser.parse_args()
-    # The libraries talk to their developers about each other.
-    warnings.simplefilter('ignore')
-    warnings.simplefilter('always', Remark)
-    warnings.showwarning = _show
+    only_remarks()
     keep_freed_memory()
     try:
         predictor = Predictor(
@@ -84,10 +80,6 @@ def _setting(text: str) -> tuple[str, object]:
         return key, ast.literal_eval(value)
     except (SyntaxError, ValueError):
         return key, value
-
-
-def _show(message: Warning, *_: object) -> None:
-    print(f'warning: {message}', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -10,12 +10,14 @@ from mmnv3.compat import (
     installed_packages,
     mmcv_ext,
     onedl_load,
+    torchao_warnings,
     transformers5,
 )
 from mmnv3.compat.after_import import after_import
 
 _FIXES = (
     ('torch', checkpoints.load_mmengine),
+    ('torch.utils._pytree', torchao_warnings.hide_enum_warnings),
     ('mmengine.logging.history_buffer', checkpoints.allow_runner_checkpoints),
     ('mmengine.runner.checkpoint', onedl_load.never_load_unsafely),
     ('mmengine.utils.package_utils', installed_packages.use_importlib_metadata),
