@@ -98,7 +98,9 @@ def train_and_score(
         except _NotFiniteError as error:
             problem = str(error)
         finally:
-            for handler in runner.logger.handlers:
+            # The logger stays mmengine's current one, and would write to closed files.
+            for handler in list(runner.logger.handlers):
+                runner.logger.removeHandler(handler)
                 handler.close()
     value = watch.metrics.get(metric)
     if problem is None and value is None:

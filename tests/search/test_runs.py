@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
@@ -55,6 +56,8 @@ def test_an_edited_network_is_trained_and_scored(config, tmp_path, capfd):
     assert 'mmengine' not in capfd.readouterr().out
     kinds = {p.suffix for p in (tmp_path / 'work').rglob('*') if p.is_file()}
     assert '.log' in kinds and kinds <= {'.log', '.json', '.py'}
+    # The logger outlives the run, and must not write to its closed file.
+    assert not MMLogger.get_current_instance().handlers
     # To score is no training, and gives the same figure again.
     scored = [
         train_and_score(
