@@ -12,7 +12,6 @@ from pathlib import Path
 # A thread that waits by spinning holds a core that data loading could use.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from mmnv3.engine.launch import one_line_errors, read_config
@@ -21,7 +20,7 @@ from mmnv3.search.nas.reward import EXPONENTS, make_reward
 from mmnv3.search.nas.run import Plan, parse_latency, search_config
 from mmnv3.search.nas.search import SearchSettings
 from mmnv3.search.nas.space import SPACES
-from mmnv3.search.pool import HERE
+from mmnv3.search.options import add_search_options
 from mmnv3.search.runs import Budget
 
 
@@ -63,33 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--iters', type=int, default=100, help='of training a network (%(default)s)'
     )
-    parser.add_argument(
-        '--held-out',
-        type=float,
-        default=0.2,
-        help='fraction of the training set to score on (%(default)s)',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of everything random')
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        help='where everything goes and an interrupted search continues; by default '
-        'work_dirs/nas_ and the name of the config',
-    )
-    parser.add_argument(
-        '--ray',
-        nargs='?',
-        const=HERE,
-        metavar='ADDRESS',
-        help='train networks side by side: here, or on the Ray cluster at an address',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_search_options(parser, 'nas_', 'networks')
     return parser
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 # A thread that waits by spinning holds a core that data loading could use.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +23,7 @@ from mmnv3.search.netadapt import application
 from mmnv3.search.netadapt.configs import config_rules, config_spec
 from mmnv3.search.netadapt.search import compare_uniform, run
 from mmnv3.search.netadapt.task import CRITERIA, Search, parse_target
-from mmnv3.search.pool import HERE
+from mmnv3.search.options import add_search_options
 from mmnv3.search.runs import Budget, metric_name
 
 
@@ -71,26 +70,6 @@ def _parser() -> argparse.ArgumentParser:
         "the original NetAdapt's accuracy",
     )
     parser.add_argument(
-        '--held-out',
-        type=float,
-        default=0.2,
-        help='fraction of the training set to score on (%(default)s)',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of everything random')
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        help='where everything goes and an interrupted search continues; by default '
-        'work_dirs/netadapt_ and the name of the config',
-    )
-    parser.add_argument(
-        '--ray',
-        nargs='?',
-        const=HERE,
-        metavar='ADDRESS',
-        help='train proposals side by side: here, or on the Ray cluster at an address',
-    )
-    parser.add_argument(
         '--compare-width',
         action='store_true',
         help='also train the width multiplier that is as fast as what was found',
@@ -100,13 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=application.FINAL,
         help="then train what was found by the config's whole schedule",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_search_options(parser, 'netadapt_', 'proposals')
     return parser
 
 

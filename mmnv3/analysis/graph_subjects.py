@@ -27,7 +27,6 @@ from mmnv3.deploy.backends import (
     BACKENDS,
     check_backend,
     file_suffix,
-    load_backend,
     run_graph,
     write_file,
 )
@@ -37,7 +36,7 @@ from mmnv3.deploy.graph import ExportGraph
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.preparing import prepare
 from mmnv3.deploy.results import finish
-from mmnv3.deploy.runtime import PyTorchRuntime, Runtime
+from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
 from mmnv3.errors import UserError
 
 
@@ -74,7 +73,7 @@ def graph_subject(
     else:
         path = folder / f'{backend}-{precision}{file_suffix(backend)}'
         _write(graph, info, request, path, BACKENDS[backend], precision)
-        load = partial(load_backend, path, request.threads)
+        load = partial(load_runtime, path, request.threads)
         file_bytes = sum(
             path.with_suffix(suffix).stat().st_size
             for suffix in FORMATS[BACKENDS[backend]].suffixes

@@ -14,7 +14,7 @@ import torch
 from mmnv3.deploy.export import FORMATS, check_ending, export_graph, move_files
 from mmnv3.deploy.graph import ExportGraph
 from mmnv3.deploy.info import SEGMENTATION, ModelInfo
-from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
+from mmnv3.deploy.runtime import PyTorchRuntime, Runtime
 from mmnv3.errors import UserError
 
 # The format of the file that a backend runs; None runs the graph itself.
@@ -105,11 +105,6 @@ def write_file(
         export_graph(graph, replace(info, precision='int8'), source, format_name)
         quantizer.quantize(source, partial, calibration())
         move_files(partial, out, suffixes)
-
-
-def load_backend(path: Path, threads: int | None = None) -> Runtime:
-    """Loads an exported file; see :func:`mmnv3.deploy.runtime.load_runtime`."""
-    return load_runtime(path, threads)
 
 
 def file_suffix(backend: str) -> str:

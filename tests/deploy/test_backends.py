@@ -11,12 +11,12 @@ from mmnv3.deploy.backends import (
     BACKENDS,
     check_backend,
     file_suffix,
-    load_backend,
     run_graph,
     write_file,
 )
 from mmnv3.deploy.calibration import noise_batches
 from mmnv3.deploy.plain import PlainGraph, plain_info
+from mmnv3.deploy.runtime import load_runtime
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from tests.models.parity import calibrate_norms, shake_norms
@@ -48,7 +48,7 @@ def test_every_backend_computes_the_same(graph, tmp_path, backend) -> None:
     if BACKENDS[backend]:
         path = tmp_path / f'net{file_suffix(backend)}'
         write_file(graph, info, path, BACKENDS[backend])
-        runtime = load_backend(path, threads=1)
+        runtime = load_runtime(path, threads=1)
     else:
         runtime = run_graph(graph, info, backend, threads=1)
     expected = run_graph(graph, info, 'pytorch')(x)['output']
@@ -67,7 +67,7 @@ def test_int8_files_say_so_and_are_smaller(graph, tmp_path, backend) -> None:
         graph, info, path, BACKENDS[backend], 'int8', partial(noise_batches, info)
     )
     assert {p.stem for p in tmp_path.iterdir()} == {'net'}
-    runtime = load_backend(path)
+    runtime = load_runtime(path)
     assert runtime.info == replace(info, precision='int8')
     x = noise_batches(info, 1)[0]
     expected = run_graph(graph, info, 'pytorch')(x)['output'].ravel()

@@ -17,8 +17,8 @@ from mmnv3.analysis.latency_study.variant import Variant
 from mmnv3.analysis.machine import describe_machine
 from mmnv3.analysis.paper.networks import cost
 from mmnv3.analysis.subject import NETWORK, Stages
-from mmnv3.deploy.backends import BACKENDS, load_backend, run_graph
-from mmnv3.deploy.runtime import Runtime
+from mmnv3.deploy.backends import BACKENDS, run_graph
+from mmnv3.deploy.runtime import Runtime, load_runtime
 
 THREADS = 1
 _WARMUP = 3
@@ -81,7 +81,7 @@ def measure_study(
 def _load(folder: Path, variant: Variant, backend: str) -> Runtime:
     if BACKENDS[backend] is None:
         return run_graph(*graph_of(variant), backend, THREADS)
-    return load_backend(exported_path(folder, variant, backend), THREADS)
+    return load_runtime(exported_path(folder, variant, backend), THREADS)
 
 
 def _turn(runtime: Runtime) -> tuple[Stages, np.ndarray]:

@@ -17,7 +17,6 @@ from mmnv3.deploy.backends import (
     BACKENDS,
     check_backend,
     file_suffix,
-    load_backend,
     run_graph,
     write_file,
 )
@@ -25,7 +24,7 @@ from mmnv3.deploy.graph import ExportGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
 from mmnv3.deploy.plain import PlainGraph
-from mmnv3.deploy.runtime import Runtime
+from mmnv3.deploy.runtime import Runtime, load_runtime
 from mmnv3.search.latency.graphs import FEW, LayerGraph, bare_layer, input_shape
 from mmnv3.search.latency.layers import LayerShape
 from mmnv3.search.latency.onnx_graphs import onnx_model
@@ -115,7 +114,7 @@ def load_layer(
     with tempfile.TemporaryDirectory(prefix='mmnv3-layer-') as folder:
         path = Path(folder) / f'layer{file_suffix(backend)}'
         _FROM_ONNX[BACKENDS[backend]](model, path, info.to_strings())
-        return load_backend(path, threads)
+        return load_runtime(path, threads)
 
 
 def load_network(
@@ -139,7 +138,7 @@ def load_network(
     with tempfile.TemporaryDirectory(prefix='mmnv3-network-') as folder:
         path = Path(folder) / f'network{file_suffix(backend)}'
         write_file(graph, info, path, BACKENDS[backend])
-        return load_backend(path, threads)
+        return load_runtime(path, threads)
 
 
 def time_networks(networks: list[Runtime], runs: int = NETWORK_RUNS) -> list[float]:
