@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +11,7 @@ from mmnv3.errors import UserError
 from mmnv3.search.latency import timing
 from mmnv3.search.latency.layers import REST, LayerShape
 from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.together import NetworkTime
 from mmnv3.search.latency.tracing import as_graph, layers_of
 
 # Layers that are measured between two times that the table is saved.
@@ -83,34 +84,33 @@ def measure_layers(
     return done
 
 
-def measure_rest(
+def measure_networks(
     table: LatencyTable,
-    module: nn.Module,
+    modules: Sequence[nn.Module],
     size: tuple[int, int],
     path: Path,
     runs: int = timing.NETWORK_RUNS,
-) -> float:
-    """Measures what a network takes beside its layers, if the table lacks it.
-
-    That is the call itself, and boxes, probabilities or the resized map: a constant of
-    all networks for the same task and picture, whatever their widths.
+) -> None:
+    """Times whole networks, so that a table knows how layers add up.
 
     Args:
-        table: The table, which gets it.
-        module: The network, whose layers it has.
+        table: The table, which gets them, if it has none like the first.
+        modules: Networks for one task that differ in their layers. Beside those they do
+            the same, and what the first does stands for all.
         size: Pixels of the picture, (width, height).
         path: File that the table is saved to.
-        runs: Measured calls.
-
-    Returns:
-        Microseconds; below zero where layers take less time together than alone.
+        runs: Measured calls of each; all take turns.
     """
-    *layers, rest = layers_of(module, size)
-    if rest not in table.layers:
-        network = timing.load_network(
-            as_graph(module, size), table.backend, table.threads
-        )
-        [us] = timing.time_networks([network], runs)
-        table[rest] = us - table.price(layers)
-        table.save(path)
-    return table.layers[rest]
+    rest = layers_of(modules[0], size)[-1]
+    if any(network.rest == rest for network in table.networks):
+        return
+    loaded = [
+        timing.load_network(as_graph(module, size), table.backend, table.threads)
+        for module in modules
+    ]
+    alone = [table.alone(layers_of(module, size)) for module in modules]
+    together = timing.time_networks(loaded, runs)
+    table.networks += [
+        NetworkTime(rest, *times) for times in zip(alone, together, strict=True)
+    ]
+    table.save(path)

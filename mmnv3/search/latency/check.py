@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mmnv3.atomic import whole_or_absent
-from mmnv3.search.latency.seeds import Seed, random_spec
+from mmnv3.search.latency.seeds import Seed, random_variants
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.timing import NETWORK_RUNS, load_network, time_networks
 from mmnv3.search.latency.tracing import as_graph
@@ -70,11 +69,8 @@ def check_table(
         number: Of the random sequence.
         runs: Measured calls of each; all networks take turns.
     """
-    chance = random.Random(number)
-    fixed = seed.fixed_blocks()
     predicted, networks = [], []
-    for _ in range(count):
-        model = seed.variant(random_spec(seed.spec, chance, fixed))
+    for model in random_variants(seed, count, number):
         predicted.append(table.price_model(model, seed.size))
         graph = as_graph(model, seed.size)
         networks.append(load_network(graph, table.backend, table.threads))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,6 +77,20 @@ class Seed:
                 f'model.backbone.{key}': value for key, value in backbone.items()
             }
             return build_random(Request(self.config, options))[0]
+
+
+def random_variants(seed: Seed, count: int, number: int) -> Iterator[nn.Module]:
+    """Networks of a config with random backbones.
+
+    Args:
+        seed: The network of the config.
+        count: How many.
+        number: Of the random sequence.
+    """
+    chance = random.Random(number)
+    fixed = seed.fixed_blocks()
+    for _ in range(count):
+        yield seed.variant(random_spec(seed.spec, chance, fixed))
 
 
 def random_spec(

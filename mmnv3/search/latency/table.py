@@ -20,9 +20,10 @@ from mmnv3.deploy.backends import check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.search.latency.law import Law
 from mmnv3.search.latency.layers import KINDS, REST, LayerShape, layers_of_spec
+from mmnv3.search.latency.together import Company, NetworkTime
 from mmnv3.search.latency.tracing import layers_of
 
-FORMAT = 'mmnv3-latency-1'
+FORMAT = 'mmnv3-latency-2'
 # What makes two machines one, and the package of each backend.
 _SAME = ('processor', 'instructions', 'cores')
 _PACKAGES = {
@@ -43,7 +44,8 @@ class LatencyTable:
         backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
         threads: Threads of one call.
         machine: What :func:`mmnv3.analysis.machine.describe_machine` returns.
-        layers: Microseconds by layer.
+        layers: Microseconds by layer, each alone.
+        networks: Whole networks, by which the layers are added up.
         day: When it was measured, as 2026-01-31.
     """
 
@@ -51,11 +53,13 @@ class LatencyTable:
     threads: int
     machine: Mapping[str, Any]
     layers: dict[LayerShape, float] = field(default_factory=dict)
+    networks: list[NetworkTime] = field(default_factory=list)
     day: str = field(default_factory=lambda: date.today().isoformat())
 
     def __post_init__(self) -> None:
         self._laws: dict[LayerShape, Law] = {}
         self._estimates: dict[LayerShape, float] = {}
+        self._guessed: set[str] = set()
 
     @classmethod
     def new(cls, backend: str, threads: int = 1) -> LatencyTable:
@@ -74,18 +78,37 @@ class LatencyTable:
         self._laws.pop(layer.group, None)
         self._estimates.clear()
 
-    def price(self, layers: Iterable[LayerShape]) -> float:
-        """Microseconds of layers that run one after the other.
+    def alone(self, layers: Iterable[LayerShape]) -> float:
+        """Microseconds that layers take when each runs alone; a rest takes none.
 
         Layers that were not measured are interpolated between others that differ in
         their widths only. Where those are wider or narrower, or there are too few, the
-        price is a guess, and a warning says so.
+        price is a guess, and a warning says so, once for each kind of layer.
 
         Raises:
             UserError: When nothing like one of the layers was measured; names it.
         """
-        counts = Counter(layers)
+        counts = Counter(layer for layer in layers if layer.kind != REST)
         return sum(count * self._price(layer) for layer, count in counts.items())
+
+    def price(self, layers: Iterable[LayerShape]) -> float:
+        """Microseconds of layers that run one after the other.
+
+        Args:
+            layers: The layers. Each is priced as :meth:`alone` does, and all together
+                as the networks of the table tell.
+
+        Raises:
+            UserError: As :meth:`alone`.
+        """
+        layers = list(layers)
+        company = Company.fit(self.networks)
+        rests = (
+            _nearest_rest(layer, company.rests)
+            for layer in layers
+            if layer.kind == REST
+        )
+        return company.factor * self.alone(layers) + sum(rests)
 
     def price_model(self, module: nn.Module, size: tuple[int, int]) -> float:
         """Microseconds of a network for a picture.
@@ -104,7 +127,7 @@ class LatencyTable:
         output_stride: int = 32,
         **options: Any,
     ) -> float:
-        """Microseconds of a network that is not built; quick.
+        """Microseconds of a network that is not built, without its rest; quick.
 
         Args:
             spec: The network.
@@ -113,9 +136,7 @@ class LatencyTable:
             **options: ``classes`` and others of
                 :func:`mmnv3.search.latency.layers.layers_of_spec`.
         """
-        layers = layers_of_spec(spec, size, output_stride, **options)
-        rest = LayerShape(REST, 0, 0, size[1], size[0])
-        return self.price([*layers, *([rest] if rest in self.layers else [])])
+        return self.price(layers_of_spec(spec, size, output_stride, **options))
 
     def _price(self, layer: LayerShape) -> float:
         if layer in self.layers:
@@ -125,8 +146,6 @@ class LatencyTable:
         return self._estimates[layer]
 
     def _estimate(self, layer: LayerShape) -> float:
-        if layer.kind == REST:
-            return self._nearest(layer)
         group = layer.group
         if group not in self._laws:
             prices = {
@@ -139,7 +158,7 @@ class LatencyTable:
             self._laws[group] = Law(layer.kind, prices)
         law = self._laws[group]
         if not law.covers(layer.widths):
-            _guess(f'{layer} is wider or narrower than the layers of the table')
+            self._guess(layer, 'is wider or narrower than the layers of the table')
         return law(layer.widths)
 
     def _nearest(self, layer: LayerShape) -> float:
@@ -148,10 +167,16 @@ class LatencyTable:
         if not alike:
             raise UserError(f'the table has nothing like {layer}; {_REMEDY}')
         best = min(alike, key=lambda other: _unlike(layer, other))
-        _guess(f'{layer} is priced by {best}')
-        if layer.kind == REST:
-            return self.layers[best]
+        self._guess(layer, f'is priced by {best}')
         return self.layers[best] * _work(layer) / _work(best)
+
+    def _guess(self, layer: LayerShape, why: str) -> None:
+        if layer.kind not in self._guessed:
+            self._guessed.add(layer.kind)
+            _remark(
+                f'{layer} {why}, and its price is a guess, like those of others of its '
+                f'kind may be; {_REMEDY}'
+            )
 
     def save(self, path: str | Path) -> None:
         """Writes the table; the file appears whole or not at all."""
@@ -161,6 +186,7 @@ class LatencyTable:
             threads=self.threads,
             day=self.day,
             machine=dict(self.machine),
+            networks=[_row(network) for network in self.networks],
             layers=[
                 {**layer.to_dict(), 'us': round(us, 3)}
                 for layer, us in self.layers.items()
@@ -211,9 +237,13 @@ class LatencyTable:
         try:
             check_backend(data['backend'])
             machine_line(data['machine'])
-            layers = dict(map(_layer, data['layers']))
             return cls(
-                data['backend'], data['threads'], data['machine'], layers, data['day']
+                data['backend'],
+                data['threads'],
+                data['machine'],
+                dict(map(_layer, data['layers'])),
+                list(map(_network, data['networks'])),
+                data['day'],
             )
         except KeyError as error:
             raise UserError(f'{path}: it lacks the key {error}') from None
@@ -227,11 +257,38 @@ def _layer(row: dict[str, Any]) -> tuple[LayerShape, float]:
     layer = LayerShape(**row)
     if (
         layer.kind not in KINDS
+        or layer.kind == REST
         or isinstance(us, bool)
         or not isinstance(us, int | float)
     ):
         raise ValueError(f'{row} is no layer')
     return layer, float(us)
+
+
+def _row(network: NetworkTime) -> dict[str, Any]:
+    return dict(
+        rest=network.rest.to_dict(),
+        alone=round(network.alone, 3),
+        together=round(network.together, 3),
+    )
+
+
+def _network(row: dict[str, Any]) -> NetworkTime:
+    rest = LayerShape(**row['rest'])
+    times = float(row['alone']), float(row['together'])
+    if rest.kind != REST or min(times) <= 0:
+        raise ValueError(f'{row} is no network')
+    return NetworkTime(rest, *times)
+
+
+def _nearest_rest(rest: LayerShape, rests: Mapping[LayerShape, float]) -> float:
+    """Microseconds of the rest that is most alike, if any was measured."""
+
+    def unlike(other: LayerShape) -> tuple[int, int]:
+        pixels = rest.height * rest.width - other.height * other.width
+        return abs(rest.out_channels - other.out_channels), abs(pixels)
+
+    return rests[min(rests, key=unlike)] if rests else 0.0
 
 
 def _work(layer: LayerShape) -> int:
@@ -241,22 +298,12 @@ def _work(layer: LayerShape) -> int:
 
 def _unlike(layer: LayerShape, other: LayerShape) -> tuple[float, ...]:
     """How much two layers of one kind differ, the most important first."""
-    if layer.kind == REST:
-        size = layer.height * layer.width
-        return (
-            abs(layer.out_channels - other.out_channels),
-            abs(size - other.height * other.width),
-        )
     differences = [
         getattr(layer, name) != getattr(other, name)
         for name in ('kernel', 'stride', 'act', 'residual', 'dilation', 'padding')
     ]
     ratio = _work(layer) / max(1, _work(other))
     return *map(float, differences), max(ratio, 1 / max(ratio, 1e-9))
-
-
-def _guess(text: str) -> None:
-    _remark(f'{text}, and its price is a guess; {_REMEDY}')
 
 
 def _remark(text: str) -> None:

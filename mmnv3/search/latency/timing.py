@@ -43,9 +43,6 @@ COPIES = 8
 _FEWEST_COPIES = 2
 _MOST_WEIGHTS = 1 << 21
 _INFO = ModelInfo(PLAIN, (), (1, FEW, 1, 1), (), (), 'rgb')
-# Numbers that are written between two calls, more than a core's own cache holds: the
-# weights of a layer are used once in a network, and never wait there for it.
-_FLUSHED = np.zeros(1 << 20, np.float32)
 
 
 def time_layer(
@@ -72,20 +69,17 @@ def time_layer(
     shape = input_shape(layer)
     batch = np.random.default_rng(0).standard_normal(shape, np.float32)
     with_copies, without = time_turns(
-        [partial(full, batch), partial(bare, batch)], runs, flush=True
+        [partial(full, batch), partial(bare, batch)], runs
     )
     return max(0.0, with_copies - without) / copies
 
 
-def time_turns(
-    calls: list[Callable[[], object]], runs: int, flush: bool = False
-) -> list[float]:
+def time_turns(calls: list[Callable[[], object]], runs: int) -> list[float]:
     """Times calls that take turns, so that the processor's pace meets all alike.
 
     Args:
         calls: What is called.
         runs: Measured calls of each.
-        flush: Whether the processor's cache is emptied before every call.
 
     Returns:
         Microseconds of each: the quantile :data:`QUANTILE` of its calls.
@@ -93,8 +87,6 @@ def time_turns(
     times = np.empty((WARMUP + runs, len(calls)))
     for row in times:
         for index, call in enumerate(calls):
-            if flush:
-                np.add(_FLUSHED, 1, out=_FLUSHED)
             begin = time.perf_counter()
             call()
             row[index] = time.perf_counter() - begin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import cache
 from itertools import product
@@ -10,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmnv3.arch import NetSpec
-from mmnv3.search.latency.building import measure_layers, measure_rest
+from mmnv3.search.latency.building import measure_layers, measure_networks
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.layers import LayerShape
 from mmnv3.search.latency.table import LatencyTable
@@ -19,6 +20,9 @@ from mmnv3.search.nas.proxy import config_for
 from mmnv3.search.nas.search import Price
 from mmnv3.search.nas.space import Space
 from mmnv3.search.netadapt.configs import build
+
+# Random networks of the space that tell how layers add up.
+_NETWORKS = 9
 
 
 def config_price(config: Config, table: LatencyTable, size: tuple[int, int]) -> Price:
@@ -87,8 +91,10 @@ def complete_table(
     count = measure_layers(
         table, space_layers(config, space, size), path, advance=advance
     )
-    tokens = space.uniform(
-        op='separable', kernel=3, se=0.0, residual=True, filters=1.0, layers=0
-    )
-    measure_rest(table, build(config_for(config, space.decode(tokens))), size, path)
+    chance = random.Random(0)
+    networks = [
+        build(config_for(config, space.decode(space.random(chance))))
+        for _ in range(_NETWORKS)
+    ]
+    measure_networks(table, networks, size, path)
     return count
