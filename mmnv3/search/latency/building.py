@@ -89,7 +89,7 @@ def measure_networks(
     modules: Sequence[nn.Module],
     size: tuple[int, int],
     path: Path,
-    runs: int = timing.NETWORK_RUNS,
+    runs: int | None = None,
 ) -> None:
     """Times whole networks, so that a table knows how layers add up.
 
@@ -99,7 +99,7 @@ def measure_networks(
             the same, and what the first does stands for all.
         size: Pixels of the picture, (width, height).
         path: File that the table is saved to.
-        runs: Measured calls of each; all take turns.
+        runs: See :func:`mmnv3.search.latency.timing.time_networks`.
     """
     rest = layers_of(modules[0], size)[-1]
     if any(network.rest == rest for network in table.networks):

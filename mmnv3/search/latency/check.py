@@ -10,8 +10,8 @@ import numpy as np
 from mmnv3.atomic import whole_or_absent
 from mmnv3.search.latency.seeds import Seed, random_variants
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.timing import NETWORK_RUNS, load_network, time_networks
-from mmnv3.search.latency.tracing import as_graph
+from mmnv3.search.latency.timing import load_network, time_networks
+from mmnv3.search.latency.tracing import as_graph, layers_of
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,13 @@ class Check:
     Args:
         predicted: Microseconds by the table, (networks,).
         measured: Microseconds of whole networks, (networks,).
+        pace: What the seed took beside them, in proportion to what it took when the
+            table was measured: how much of the errors is the machine's.
     """
 
     predicted: np.ndarray
     measured: np.ndarray
+    pace: float = 1.0
 
     @property
     def errors(self) -> np.ndarray:
@@ -49,7 +52,8 @@ class Check:
             f'{len(self.measured)} networks, '
             f'{self.measured.min() / 1e3:.2f} to {self.measured.max() / 1e3:.2f} ms: '
             f'median error {100 * self.median_error:.1f} %, '
-            f'worst {100 * self.worst_error:.1f} %, correlation {correlation:.3f}'
+            f'worst {100 * self.worst_error:.1f} %, correlation {correlation:.3f}; '
+            f'the seed takes {self.pace:.2f} of what it took for the table'
         )
 
 
@@ -58,7 +62,7 @@ def check_table(
     seed: Seed,
     count: int = 20,
     number: int = 0,
-    runs: int = NETWORK_RUNS,
+    runs: int | None = None,
 ) -> Check:
     """Measures random networks and compares.
 
@@ -67,14 +71,17 @@ def check_table(
         seed: The network that they are variants of.
         count: How many.
         number: Of the random sequence.
-        runs: Measured calls of each; all networks take turns.
+        runs: See :func:`mmnv3.search.latency.timing.time_networks`.
     """
     predicted, networks = [], []
-    for model in random_variants(seed, count, number):
+    for model in [seed.model, *random_variants(seed, count, number)]:
         predicted.append(table.price_model(model, seed.size))
         graph = as_graph(model, seed.size)
         networks.append(load_network(graph, table.backend, table.threads))
-    return Check(np.array(predicted), np.array(time_networks(networks, runs)))
+    now, *measured = time_networks(networks, runs)
+    rest = layers_of(seed.model, seed.size)[-1]
+    then = next((net.together for net in table.networks if net.rest == rest), now)
+    return Check(np.array(predicted[1:]), np.array(measured), now / then)
 
 
 def plot_checks(checks: dict[str, Check], path: Path) -> None:

@@ -64,7 +64,7 @@ def measure(
     for seed in seeds:
         # Random ones have layers of any width, which only a grid prices.
         others = random_variants(seed, _VARIANTS, _VARIANTS_SEED) if grid else []
-        measure_networks(table, [seed.model, *others], seed.size, out)
+        measure_networks(table, [seed.model, *others], seed.size, out, runs)
     print(f'{out}: {len(table.layers)} layers, {measured} of them measured now')
     return table
 
@@ -100,9 +100,7 @@ def check(
     table = LatencyTable.load(path)
     checks = {}
     for config in configs:
-        found = check_table(
-            table, Seed.read(config, size), specs, seed, runs or timing.NETWORK_RUNS
-        )
+        found = check_table(table, Seed.read(config, size), specs, seed, runs)
         name = f'{Path(config).stem} by {table.backend}'
         checks[name] = found
         print(f'{name}: {found.line}')

@@ -34,6 +34,9 @@ from mmnv3.search.latency.onnx_graphs import onnx_model
 QUANTILE = 0.2
 RUNS = 20
 NETWORK_RUNS = 100
+# Least time that networks take turns for: a processor that others share keeps a pace
+# for seconds.
+NETWORK_SECONDS = 20.0
 # Calls of a network's turn.
 _TURN = 10
 WARMUP = 3
@@ -133,7 +136,7 @@ def load_network(
         return load_runtime(path, threads)
 
 
-def time_networks(networks: list[Runtime], runs: int = NETWORK_RUNS) -> list[float]:
+def time_networks(networks: list[Runtime], runs: int | None = None) -> list[float]:
     """Times networks, which take turns of several calls each.
 
     In turns, so that the processor's pace meets all alike; of several calls, since the
@@ -141,13 +144,15 @@ def time_networks(networks: list[Runtime], runs: int = NETWORK_RUNS) -> list[flo
 
     Args:
         networks: What :func:`load_network` returns.
-        runs: Measured calls of each.
+        runs: Measured calls of each; None for at least :data:`NETWORK_RUNS`, and for as
+            many as :data:`NETWORK_SECONDS` allow.
 
     Returns:
         Microseconds of each.
     """
     times: list[list[float]] = [[] for _ in networks]
-    for _ in range(-(-runs // _TURN)):
+    end = time.monotonic() + (NETWORK_SECONDS if runs is None else 0)
+    while len(times[-1]) < (runs or NETWORK_RUNS) or time.monotonic() < end:
         for network, found in zip(networks, times):
             shape = network.info.input_shape
             batch = np.random.default_rng(0).standard_normal(shape, np.float32)
