@@ -12,6 +12,7 @@ from pathlib import Path
 # A thread that waits by spinning holds a core that data loading could use.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
@@ -20,8 +21,11 @@ from mmnv3.engine.launch import one_line_errors, read_config
 from mmnv3.errors import only_remarks
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.netadapt import application
+from mmnv3.search.netadapt.comparison import compare_uniform
 from mmnv3.search.netadapt.configs import config_rules, config_spec
-from mmnv3.search.netadapt.search import compare_uniform, run
+from mmnv3.search.netadapt.pricing import config_measure, config_price
+from mmnv3.search.netadapt.search import run
+from mmnv3.search.netadapt.store import Point, Step
 from mmnv3.search.netadapt.task import CRITERIA, Search, parse_target
 from mmnv3.search.options import add_search_options
 from mmnv3.search.runs import Budget, metric_name
@@ -72,12 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--compare-width',
         action='store_true',
-        help='also train the width multiplier that is as fast as what was found',
+        help='also train the width multiplier that is as fast as what was found, by '
+        'measurement where the table is of this machine',
     )
     parser.add_argument(
         '--train-final',
         choices=application.FINAL,
-        help="then train what was found by the config's whole schedule",
+        help='then train what was found, and what it is compared with, by the '
+        "config's whole schedule",
     )
     add_search_options(parser, 'netadapt_', 'proposals')
     return parser
@@ -92,7 +98,9 @@ def main() -> None:
         config = read_config(args.config, args.cfg_options)
         state = build_model(args.config, args.cfg_options, args.checkpoint).state_dict()
         table = LatencyTable.load(args.table)
-        price = application.config_price(config, table, args.size and tuple(args.size))
+        size = args.size and tuple(args.size)
+        price = config_price(config, table, size)
+        measure = config_measure(config, table, size)
         spec = config_spec(config)
         search = Search(
             seed=spec,
@@ -110,22 +118,37 @@ def main() -> None:
             report=console.print,
         )
         steps = run(search)
-        compared = compare_uniform(search, steps) if args.compare_width else None
+        networks = {steps[-1].winner: application.write_found(config, search, steps)}
+        compared = None
+        if args.compare_width:
+            compared = compare_uniform(search, steps, measure)
+            networks[compared] = application.write_uniform(config, search)
         picture = application.plot(config, search, steps, compared)
-        found = application.write_found(config, search, steps)
-        shown = Table(
-            'step', 'change', 'latency, ms', f'{metric_name(config)}, held out'
-        )
-        for number, point in (
-            *((str(step.number), step.winner) for step in steps),
-            *([('–', compared)] if compared else []),
-        ):
-            accuracy = '–' if point.accuracy is None else f'{point.accuracy:.4g}'
-            shown.add_row(number, point.name, f'{point.latency / 1000:.3f}', accuracy)
-        console.print(shown)
-        console.print(f'{found} is its config, found.pth its weights; {picture}')
-        if args.train_final:
-            application.train_found(found, args.train_final)
+        _print_way(config, steps, compared, console)
+        for point, path in networks.items():
+            console.print(
+                f'{point.name}: {path} is its config, {path.stem}.pth its weights'
+            )
+        console.print(f'plot: {picture}')
+        for point, path in networks.items() if args.train_final else ():
+            value = application.train_final(path, args.train_final)
+            console.print(
+                f'{point.name}, trained by its whole schedule ({args.train_final}): '
+                f'{metric_name(config)} {value:.4g} on the validation set'
+            )
+
+
+def _print_way(
+    config: Config, steps: list[Step], compared: Point | None, console: Console
+) -> None:
+    shown = Table('step', 'change', 'latency, ms', f'{metric_name(config)}, held out')
+    for number, point in (
+        *((str(step.number), step.winner) for step in steps),
+        *([('–', compared)] if compared else []),
+    ):
+        accuracy = '–' if point.accuracy is None else f'{point.accuracy:.4g}'
+        shown.add_row(number, point.name, f'{point.latency / 1000:.3f}', accuracy)
+    console.print(shown)
 
 
 if __name__ == '__main__':

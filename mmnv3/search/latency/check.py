@@ -45,15 +45,28 @@ class Check:
         return float(np.max(np.abs(self.errors)))
 
     @property
+    def at_same_pace(self) -> Check:
+        """The comparison if the machine had kept the pace that the table has."""
+        return Check(self.predicted, self.measured / self.pace)
+
+    @property
+    def summary(self) -> str:
+        """Its errors, for people."""
+        return (
+            f'median error {100 * self.median_error:.1f} %, '
+            f'worst {100 * self.worst_error:.1f} %'
+        )
+
+    @property
     def line(self) -> str:
         """One line for people."""
         correlation = np.corrcoef(self.predicted, self.measured)[0, 1]
         return (
             f'{len(self.measured)} networks, '
             f'{self.measured.min() / 1e3:.2f} to {self.measured.max() / 1e3:.2f} ms: '
-            f'median error {100 * self.median_error:.1f} %, '
-            f'worst {100 * self.worst_error:.1f} %, correlation {correlation:.3f}; '
-            f'the seed takes {self.pace:.2f} of what it took for the table'
+            f'{self.summary}, correlation {correlation:.3f}; the seed takes '
+            f'{self.pace:.2f} of what it took for the table, at whose pace: '
+            f'{self.at_same_pace.summary}'
         )
 
 
@@ -99,16 +112,15 @@ def plot_checks(checks: dict[str, Check], path: Path) -> None:
     ):
         measured, predicted = check.measured / 1e3, check.predicted / 1e3
         ends = np.array(
-            [0.95 * min(measured.min(), predicted.min()), 1.05 * measured.max()]
+            [
+                0.95 * min(measured.min(), predicted.min()),
+                1.05 * max(measured.max(), predicted.max()),
+            ]
         )
         axes.fill_between(ends, 0.95 * ends, 1.05 * ends, alpha=0.2, label='±5 %')
         axes.plot(ends, ends, color='grey', linewidth=1)
         axes.scatter(measured, predicted, s=18, color='black')
-        axes.set_title(
-            f'{title}\nmedian error {100 * check.median_error:.1f} %, '
-            f'worst {100 * check.worst_error:.1f} %',
-            fontsize=9,
-        )
+        axes.set_title(f'{title}\n{check.summary}', fontsize=9)
         axes.set_xlabel('measured, ms')
         axes.set_ylabel('predicted, ms')
         axes.legend(loc='upper left')

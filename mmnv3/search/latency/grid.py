@@ -19,20 +19,21 @@ from mmnv3.search.latency.layers import (
 )
 
 # Fractions of the widest layer of a group that are measured; a search goes down from
-# there, and the MnasNet search space up by a quarter.
-FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25)
+# there to the least width of all, and the MnasNet search space up by a quarter.
+FRACTIONS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25)
 # Pairs of them for layers with two widths: the corners, the diagonal, and some beside.
 _PAIRS = (
     (0, 0),
-    (0, 2),
-    (0, 5),
-    (2, 0),
-    (5, 0),
-    (2, 2),
-    (3, 4),
-    (4, 3),
-    (5, 5),
-    (2, 4),
+    (0, 3),
+    (0, 6),
+    (3, 0),
+    (6, 0),
+    (1, 1),
+    (3, 3),
+    (4, 5),
+    (5, 4),
+    (6, 6),
+    (3, 5),
 )
 _HIDDEN = 0.25
 # Depthwise kernels that a search chooses from.
@@ -50,8 +51,8 @@ def search_grid(layers: Iterable[LayerShape]) -> list[LayerShape]:
         layers: Those of the seed.
 
     Returns:
-        Them, and of every group of them a few widths down to a tenth, and up by a
-        quarter; none twice, those of the seed first.
+        Them, and of every group of them a few widths down to 8 and up by a quarter;
+        none twice, those of the seed first.
     """
     layers = list(layers)
     found = dict.fromkeys(layers)

@@ -1,36 +1,32 @@
-"""NetAdapt applied to a config: what trains, what prices, and what is left of it."""
+"""NetAdapt applied to a config: what trains, and what is left of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
-from mmnv3.analysis.toolbox_subjects import toolbox_size
-from mmnv3.arch import NetSpec, load_spec, save_spec
+from mmnv3.arch import load_spec, save_spec
 from mmnv3.atomic import whole_or_absent
 from mmnv3.engine.launch import build_runner, set_resume
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt import store
-from mmnv3.search.netadapt.configs import build, with_spec
-from mmnv3.search.netadapt.multipliers import uniform
+from mmnv3.search.netadapt.comparison import FOLDER
+from mmnv3.search.netadapt.configs import with_spec
+from mmnv3.search.netadapt.multipliers import thinnest_multiplier, uniform
 from mmnv3.search.netadapt.plot import plot_trajectory
-from mmnv3.search.netadapt.proposals import Price
 from mmnv3.search.netadapt.store import Point, Step
 from mmnv3.search.netadapt.task import Job, Search
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.runs import Trial, metric_name, train_and_score
 
-if TYPE_CHECKING:
-    from mmnv3.search.latency.table import LatencyTable
-
 # Multipliers that the plot marks.
 WIDTHS = (0.35, 0.5, 0.75)
 FINAL = ('finetune', 'scratch')
+# What a network's name gets by the file that it is written to.
+_NAMES = {'found': 'netadapt', 'uniform': 'uniform'}
 
 
 @dataclass(frozen=True)
@@ -51,28 +47,6 @@ class Trainer:
         )
 
 
-def config_price(
-    config: Config, table: LatencyTable, size: tuple[int, int] | None = None
-) -> Price:
-    """The price of a network with the neck and head of a config.
-
-    Args:
-        config: The config.
-        table: Layers by microseconds.
-        size: (width, height) of the picture; the config's own by default.
-
-    Returns:
-        Microseconds of a specification; asked twice it is counted once.
-    """
-    size = toolbox_size(config, (224, 224), size)
-
-    @cache
-    def price(spec: NetSpec) -> float:
-        return float(table.price_model(build(with_spec(config, spec)), size))
-
-    return price
-
-
 def write_found(config: Config, search: Search, steps: Sequence[Step]) -> Path:
     """Writes what was found as files that every tool takes.
 
@@ -86,13 +60,24 @@ def write_found(config: Config, search: Search, steps: Sequence[Step]) -> Path:
         lie beside it.
     """
     folder = store.step_dir(search.work_dir, steps[-1].number)
-    spec = load_spec(folder / 'spec.json')
-    path = search.work_dir.resolve() / 'found.py'
+    return _write(config, search, 'found', folder / 'spec.json', folder / 'weights.pth')
+
+
+def write_uniform(config: Config, search: Search) -> Path:
+    """Writes the width multiplier that was compared likewise, as ``uniform.py``."""
+    folder = search.work_dir / FOLDER
+    return _write(config, search, 'uniform', folder / 'spec.json', folder / 'score.pth')
+
+
+def _write(
+    config: Config, search: Search, stem: str, spec_file: Path, weights: Path
+) -> Path:
+    spec = load_spec(spec_file)
+    path = search.work_dir.resolve() / f'{stem}.py'
     with store.clear_disk_errors(search.work_dir):
         arch = path.with_suffix('.json')
-        save_spec(replace(spec, name=f'{search.seed.name}_netadapt'), arch)
-        weights = store.read_weights(folder / 'weights.pth')
-        store.write_weights(path.with_suffix('.pth'), weights)
+        save_spec(replace(spec, name=f'{search.seed.name}_{_NAMES[stem]}'), arch)
+        store.write_weights(path.with_suffix('.pth'), store.read_weights(weights))
         found = with_spec(config, spec, arch=str(arch))
         found.pop('work_dir', None)
         with whole_or_absent(path) as partial:
@@ -115,9 +100,9 @@ def plot(
         The path of the picture.
     """
     points = [compared] if compared else []
-    thinnest = min(search.seed.stem.out, *(b.out for b in search.seed.blocks))
+    thinnest = thinnest_multiplier(search.seed) / 100
     for width in WIDTHS:
-        if thinnest * width >= 4:
+        if width >= thinnest:
             spec = uniform(search.seed, width, search.rules)
             points.append(Point(f'×{width:g}', search.price(spec)))
     path = search.work_dir / 'trajectory.png'
@@ -126,26 +111,28 @@ def plot(
     return path
 
 
-def train_found(found: Path, how: str) -> Path:
-    """Trains what was found by its config's own schedule, or goes on doing so.
+def train_final(path: Path, how: str) -> float:
+    """Trains a network by its config's own schedule, or goes on doing so.
 
     Args:
-        found: ``found.py`` of :func:`write_found`.
+        path: ``found.py`` of :func:`write_found`, or ``uniform.py``.
         how: ``'finetune'`` starts from the inherited weights, ``'scratch'`` from
             nothing, as the paper does.
 
     Returns:
-        The work directory of the training.
+        The figure of the trained network on the config's validation set. Checkpoints
+        and log are in the folder ``found_scratch``, named as the network and the way.
 
     Raises:
         UserError: For any other way.
     """
     if how not in FINAL:
         raise UserError(f'{how!r} is unknown; possible: {", ".join(FINAL)}')
-    config = Config.fromfile(found)
-    config.work_dir = str(found.parent / how)
+    config = Config.fromfile(path)
+    config.work_dir = str(path.with_name(f'{path.stem}_{how}'))
     set_resume(config, 'auto')
     if how == 'finetune' and not config.resume:
-        config.load_from = str(found.with_suffix('.pth'))
-    build_runner(config).train()
-    return Path(config.work_dir)
+        config.load_from = str(path.with_suffix('.pth'))
+    runner = build_runner(config)
+    runner.train()
+    return runner.val()[metric_name(config)]

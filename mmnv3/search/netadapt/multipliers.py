@@ -22,6 +22,11 @@ def uniform(spec: NetSpec, width: float, rules: Rules = PLAIN) -> NetSpec:
     return replace(scaled, blocks=blocks)
 
 
+def thinnest_multiplier(spec: NetSpec) -> int:
+    """The least width multiplier, in hundredths, that keeps more than half of 8."""
+    return int(400 / min(spec.stem.out, *(block.out for block in spec.blocks))) + 1
+
+
 def closest_multiplier(
     spec: NetSpec, price: Price, latency: float, rules: Rules = PLAIN
 ) -> float | None:
@@ -38,8 +43,7 @@ def closest_multiplier(
     Returns:
         The multiplier, at most 1, or None when even the thinnest is slower.
     """
-    thinnest = min(spec.stem.out, *(block.out for block in spec.blocks))
-    low = int(400 / thinnest) + 1
+    low = thinnest_multiplier(spec)
     if price(uniform(spec, low / 100, rules)) > latency:
         return None
     high = 100
@@ -53,3 +57,24 @@ def closest_multiplier(
         (width / 100 for width in (low, min(low + 1, 100))),
         key=lambda width: abs(price(uniform(spec, width, rules)) - latency),
     )
+
+
+def near_multipliers(
+    spec: NetSpec, width: float, count: int, rules: Rules = PLAIN
+) -> list[float]:
+    """Width multipliers near one, each of another network.
+
+    Args:
+        spec: The network at multiplier 1.
+        width: In whole hundredths; the first that is returned.
+        count: How many, if there are so many.
+        rules: How the network is built.
+    """
+    middle = round(100 * width)
+    possible = range(thinnest_multiplier(spec), 101)
+    found: dict[NetSpec, float] = {}
+    for hundredths in sorted(possible, key=lambda other: abs(other - middle)):
+        if len(found) < count:
+            multiplier = hundredths / 100
+            found.setdefault(uniform(spec, multiplier, rules), multiplier)
+    return list(found.values())

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from mmnv3.arch import NetSpec, load_spec, save_spec
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt import store
-from mmnv3.search.netadapt.multipliers import closest_multiplier, uniform
-from mmnv3.search.netadapt.proposals import (
-    Proposal,
-    proposals,
-)
+from mmnv3.search.netadapt.proposals import Proposal, proposals
 from mmnv3.search.netadapt.store import Point, Step
 from mmnv3.search.netadapt.task import CRITERIA, Job, Search, State, check, ms
 from mmnv3.search.pool import Failure, run_jobs
@@ -141,7 +137,7 @@ def _try(
         search.report(
             f'{folder.name}: {proposal.name} is dropped: {trial.problem}'
             if trial.value is None
-            else f'{folder.name}: {_describe(point)}'
+            else f'{folder.name}: {point}'
         )
 
 
@@ -186,42 +182,6 @@ def _write_frontier(search: Search, steps: list[Step]) -> None:
     store.write_json(search.work_dir / 'frontier.json', rows)
 
 
-def compare_uniform(search: Search, steps: list[Step]) -> Point:
-    """Trains the width multiplier that is as fast as what was found.
-
-    It inherits the seed's weights by the same rule, and trains as many iterations as
-    the winners did one after the other.
-
-    Args:
-        search: The search.
-        steps: Its steps.
-
-    Raises:
-        UserError: When no multiplier is as fast.
-    """
-    folder, latency = search.work_dir / 'uniform', steps[-1].winner.latency
-    width = closest_multiplier(search.seed, search.price, latency, search.rules)
-    if width is None:
-        raise UserError(f'no width multiplier is as fast as {ms(latency)}')
-    path = folder / f'width_{width:g}.json'
-    with store.clear_disk_errors(search.work_dir):
-        if (point := store.read_point(path)) is None:
-            spec = uniform(search.seed, width, search.rules)
-            budget = replace(
-                search.budget, iterations=search.budget.iterations * (len(steps) - 1)
-            )
-            job = Job(search.seed, spec, search.state, budget, folder / 'log')
-            ((_, trial),) = run_jobs(search.attempt, [job], search.ray)
-            if isinstance(trial, Failure):
-                raise trial.error
-            point = Point(f'×{width:g}', search.price(spec), trial.value, trial.problem)
-            folder.mkdir(parents=True, exist_ok=True)
-            save_spec(spec, folder / 'spec.json')
-            store.write_point(path, point, trial)
-    search.report(f'width multiplier {_describe(point)}')
-    return point
-
-
 def read_steps(work_dir: Path) -> Iterator[Step]:
     """The finished steps of a search, the seed first."""
     seed = store.read_point(work_dir / 'seed' / 'score.json')
@@ -233,10 +193,5 @@ def read_steps(work_dir: Path) -> Iterator[Step]:
         number += 1
 
 
-def _describe(point: Point) -> str:
-    accuracy = point.problem if point.accuracy is None else f'{point.accuracy:.4g}'
-    return f'{point.name}: {ms(point.latency)}, {accuracy}'
-
-
 def _line(step: Step) -> str:
-    return f'step {step.number}: {_describe(step.winner)}'
+    return f'step {step.number}: {step.winner}'

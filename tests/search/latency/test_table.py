@@ -5,15 +5,22 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmnv3.arch import BlockSpec, ConvSpec, NetSpec
 from mmnv3.deploy import runtime
 from mmnv3.errors import Remark, UserError
 from mmnv3.search.latency import timing
-from mmnv3.search.latency.building import measure_layers, open_table
+from mmnv3.search.latency.building import (
+    measure_layers,
+    measure_networks,
+    open_table,
+)
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.layers import LayerShape, layers_of_spec
 from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.together import Company, NetworkTime
+from mmnv3.search.latency.tracing import layers_of
 
 CONVS = [
     LayerShape('conv', before, after, 8, 8, act='relu')
@@ -43,9 +50,51 @@ def test_prices_are_sums() -> None:
         table[layer] = us
     assert len(layers) == 4
     assert table.price_spec(spec, (32, 32)) == 1 + 2 + 3 + 4
-    table[LayerShape('rest', 0, 0, 32, 32)] = 0.5
-    assert table.price_spec(spec, (32, 32)) == 10.5
     assert table.price([layers[0]] * 3) == 3
+
+
+def test_networks_tell_how_layers_add_up() -> None:
+    """Networks that cost 1.2 times their layers and 7 more."""
+    table = made_up()
+    rest = LayerShape('rest', 2, 100, 64, 64)
+    for count in (1, 3, 5, 8):
+        alone = table.alone(CONVS[:count])
+        table.networks.append(NetworkTime(rest, alone, 1.2 * alone + 7))
+    assert table.price([*CONVS, rest]) == pytest.approx(
+        1.2 * table.alone(CONVS) + 7, rel=2e-3
+    )
+    # Another size has the rest that is most alike.
+    near = LayerShape('rest', 2, 101, 32, 64)
+    assert table.price([near]) == pytest.approx(7, rel=2e-2)
+
+
+def test_a_single_network_tells_the_rest() -> None:
+    rest = LayerShape('rest', 2, 100, 64, 64)
+    company = Company.fit([NetworkTime(rest, 100, 130)])
+    assert company.factor == pytest.approx(1, abs=1e-6)
+    assert company.rests[rest] == pytest.approx(30, abs=1e-3)
+    assert Company.fit([]) == Company(1.0, {})
+
+
+def test_networks_are_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'table.json'
+    table = LatencyTable.new('pytorch')
+    modules = [torch.nn.Sequential(torch.nn.Conv2d(3, n, 3)).eval() for n in (8, 16)]
+    for module in modules:
+        table[layers_of(module, (8, 8))[0]] = 10.0 * module[0].out_channels
+    timed = []
+    monkeypatch.setattr(timing, 'load_network', lambda graph, *_: graph)
+    monkeypatch.setattr(
+        timing, 'time_networks', lambda networks, *_: timed.append(1) or [85.0, 165.0]
+    )
+    for _ in range(2):
+        measure_networks(table, modules, (8, 8), path)
+    assert len(timed) == 1
+    loaded = LatencyTable.load(path)
+    assert loaded.networks == table.networks
+    assert [net.together - net.alone for net in loaded.networks] == [5.0, 5.0]
 
 
 def test_interpolates_exactly_by_a_linear_law() -> None:
@@ -61,7 +110,10 @@ def test_guesses_warn() -> None:
     with pytest.warns(Remark, match='wider'):
         assert table.price([wider]) == pytest.approx(law(wider), rel=1e-6)
     with pytest.warns(Remark, match='is priced by'):
-        table.price([LayerShape('conv', 16, 16, 4, 4, act='relu')])
+        made_up().price([LayerShape('conv', 16, 16, 4, 4, act='relu')])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        table.price([CONVS[0].with_widths(192, 192)])  # Said before, of its kind.
     with pytest.raises(UserError, match='nothing like depthwise 8 3x3'):
         table.price([LayerShape('depthwise', 8, 8, 4, 4, kernel=3)])
 
@@ -84,6 +136,7 @@ def test_file_keeps_everything(tmp_path: Path) -> None:
         (lambda data: data.pop('layers'), "lacks the key 'layers'"),
         (lambda data: data.update(backend='abacus'), 'abacus'),
         (lambda data: data['layers'][0].update(colour='red'), 'damaged'),
+        (lambda data: data['networks'].append(dict(rest=dict(kind='conv'))), 'damaged'),
     ],
 )
 def test_wrong_files(tmp_path: Path, change: object, message: str) -> None:

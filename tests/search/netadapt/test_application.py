@@ -13,12 +13,12 @@ from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt.application import (
     Trainer,
-    config_price,
     plot,
-    train_found,
+    train_final,
     write_found,
 )
 from mmnv3.search.netadapt.configs import build, config_spec
+from mmnv3.search.netadapt.pricing import config_price
 from mmnv3.search.netadapt.search import run
 from mmnv3.search.netadapt.task import Job, Search
 from mmnv3.search.netadapt.weights import inherit
@@ -87,4 +87,4 @@ def test_jobs_travel_to_other_machines(found):
 
 def test_another_final_training_is_refused(found):
     with pytest.raises(UserError, match='finetune, scratch'):
-        train_found(found[-1], 'twice')
+        train_final(found[-1], 'twice')

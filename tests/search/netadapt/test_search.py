@@ -16,9 +16,10 @@ import torch
 from mmnv3.arch import get_spec, load_spec
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt import store
+from mmnv3.search.netadapt.comparison import compare_uniform
 from mmnv3.search.netadapt.multipliers import uniform
 from mmnv3.search.netadapt.plot import plot_trajectory
-from mmnv3.search.netadapt.search import compare_uniform, read_steps, run
+from mmnv3.search.netadapt.search import read_steps, run
 from mmnv3.search.netadapt.task import Search, parse_target
 from mmnv3.search.runs import Budget, Trial
 from tests.conftest import ROOT

@@ -1,0 +1,72 @@
+"""What networks in the place of a config's take: by a table, or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from mmengine.config import Config
+
+from mmnv3.analysis.toolbox_subjects import toolbox_size
+from mmnv3.arch import NetSpec
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.timing import load_network, time_networks
+from mmnv3.search.latency.tracing import as_graph
+from mmnv3.search.netadapt.comparison import Measure
+from mmnv3.search.netadapt.configs import build, with_spec
+from mmnv3.search.netadapt.proposals import Price
+
+_SIZE = 224, 224
+
+
+def config_price(
+    config: Config, table: LatencyTable, size: tuple[int, int] | None = None
+) -> Price:
+    """The price of a network with the neck and head of a config.
+
+    Args:
+        config: The config.
+        table: Layers by microseconds.
+        size: (width, height) of the picture; the config's own by default.
+
+    Returns:
+        Microseconds of a specification; asked twice it is counted once.
+    """
+    size = toolbox_size(config, _SIZE, size)
+
+    @cache
+    def price(spec: NetSpec) -> float:
+        return float(table.price_model(build(with_spec(config, spec)), size))
+
+    return price
+
+
+def config_measure(
+    config: Config, table: LatencyTable, size: tuple[int, int] | None = None
+) -> Measure | None:
+    """Times whole networks as the table's layers were.
+
+    Args:
+        config: The config.
+        table: Tells the backend and the threads.
+        size: (width, height) of the picture; the config's own by default.
+
+    Returns:
+        Microseconds of specifications, which take turns; None where the table is of
+        another machine, of which nothing can be measured here.
+    """
+    size = toolbox_size(config, _SIZE, size)
+    here = LatencyTable.new(table.backend, table.threads)
+    if not table.is_of(here.machine):
+        return None
+
+    def measure(specs: Sequence[NetSpec]) -> list[float]:
+        models = (build(with_spec(config, spec)) for spec in specs)
+        return time_networks(
+            [
+                load_network(as_graph(model, size), table.backend, table.threads)
+                for model in models
+            ]
+        )
+
+    return measure
