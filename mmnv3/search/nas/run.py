@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -96,11 +96,14 @@ def search_config(
     def report(sample: Sample) -> None:
         console.print(sample_line(sample, settings.samples), highlight=False)
 
+    # Rewards by another table's prices do not belong to the same search.
+    span = f'{fastest:.1f} to {slowest:.1f}'
+    conditions = {**settings.conditions, 'latencies of the space (µs)': span}
     search = Search(
         space,
         price,
         ProxyTrainer(config, plan.budget, plan.work_dir / 'trainings', plan.ray),
-        settings,
+        replace(settings, conditions=conditions),
         plan.work_dir,
         report,
     )

@@ -75,6 +75,7 @@ def near_multipliers(
     found: dict[NetSpec, float] = {}
     for hundredths in sorted(possible, key=lambda other: abs(other - middle)):
         if len(found) < count:
-            multiplier = hundredths / 100
-            found.setdefault(uniform(spec, multiplier, rules), multiplier)
+            scaled = uniform(spec, hundredths / 100, rules)
+            # Its name has the multiplier in it.
+            found.setdefault(replace(scaled, name=spec.name), hundredths / 100)
     return list(found.values())

@@ -8,22 +8,31 @@ import pytest
 import torch
 
 from mmnv3.analysis.complexity import count
+from mmnv3.arch import save_spec
 from mmnv3.engine.building import build_model
 from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
+from mmnv3.search.latency import timing
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.netadapt import store
 from mmnv3.search.netadapt.application import (
     Trainer,
     plot,
     train_final,
     write_found,
 )
-from mmnv3.search.netadapt.configs import build, config_spec
-from mmnv3.search.netadapt.pricing import config_price
+from mmnv3.search.netadapt.configs import build, config_rules, config_spec, with_spec
+from mmnv3.search.netadapt.multipliers import uniform
+from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.search import run
 from mmnv3.search.netadapt.task import Job, Search
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.runs import Budget, Trial
 from tests.conftest import ROOT
+from tests.engine.conftest import config as config_of_detection
+from tests.engine.conftest import demo_data
+
+__all__ = ['config_of_detection', 'demo_data']
 
 CONFIG = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py'
 
@@ -88,3 +97,39 @@ def test_jobs_travel_to_other_machines(found):
 def test_another_final_training_is_refused(found):
     with pytest.raises(UserError, match='finetune, scratch'):
         train_final(found[-1], 'twice')
+
+
+def test_networks_are_measured_where_their_table_is_from(found):
+    config, search, _, _ = found
+    table = LatencyTable.new('pytorch')
+    measure = config_measure(config, table)
+    thin = uniform(search.seed, 0.5)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(timing, 'NETWORK_SECONDS', 0.0)
+        patch.setattr(timing, 'NETWORK_RUNS', 5)
+        slow, fast = measure([search.seed, thin])
+    assert fast < slow
+    table.machine = {**table.machine, 'processor': 'Pixel 1'}
+    assert config_measure(config, table) is None
+
+
+@pytest.mark.parametrize('how', ['scratch', 'finetune'])
+def test_the_final_training_follows_the_whole_schedule(
+    how, tmp_path, config_of_detection
+):
+    config = read_config(str(config_of_detection))
+    torch.manual_seed(0)
+    spec = uniform(config_spec(config), 0.5, config_rules(config))
+    arch = tmp_path / 'found.json'
+    save_spec(spec, arch)
+    edited = with_spec(config, spec, str(arch))
+    (tmp_path / 'found.py').write_text(edited.pretty_text)
+    state = build(edited).state_dict()
+    store.write_weights(tmp_path / 'found.pth', state)
+    value = train_final(tmp_path / 'found.py', how)
+    folder = tmp_path / f'found_{how}'
+    trained = torch.load(folder / 'iter_6.pth', weights_only=False)
+    assert 0 <= value <= 1 and trained['message_hub'] is not None
+    # It goes on, and has nothing left to do.
+    assert train_final(tmp_path / 'found.py', how) == pytest.approx(value, abs=1e-6)

@@ -3,7 +3,11 @@
 import pytest
 
 from mmnv3.arch import ZOO, NetSpec, get_spec
-from mmnv3.search.netadapt.multipliers import closest_multiplier, uniform
+from mmnv3.search.netadapt.multipliers import (
+    closest_multiplier,
+    near_multipliers,
+    uniform,
+)
 from mmnv3.search.netadapt.proposals import (
     Edit,
     Rules,
@@ -126,3 +130,14 @@ def test_uniform_multipliers_keep_the_residuals_of_the_seed():
         assert abs(madds(uniform(spec, percent / 100)) - target) >= error
     assert closest_multiplier(spec, madds, madds(spec)) == 1
     assert closest_multiplier(spec, madds, 1) is None
+
+
+def test_near_multipliers_are_other_networks_each():
+    spec = get_spec('small')
+    widths = near_multipliers(spec, 0.6, 5)
+    assert widths[0] == 0.6 and len(widths) == 5
+    everything = near_multipliers(spec, 1.0, 1000)
+    assert everything[0] == 1.0 and min(everything) < 0.3
+    networks = [uniform(spec, width) for width in everything]
+    assert len({(net.stem, net.blocks, net.last) for net in networks}) == len(networks)
+    assert len(networks) < 75

@@ -59,6 +59,35 @@ def test_the_frontier_beats_uniform_widths(tmp_path, criterion):
     assert compare_uniform(task, steps).accuracy < steps[-1].winner.accuracy
 
 
+def test_the_multiplier_as_fast_by_measurement_is_compared(tmp_path):
+    """A machine on which wide stems cost nothing measures other latencies."""
+    task = search(tmp_path)
+    steps = run(task)
+    found = load_spec(store.step_dir(tmp_path, steps[-1].number) / 'spec.json')
+    asked = []
+
+    def measure(specs):
+        asked.append(specs)
+        return [madds(spec) * (1.0 if spec == found else 1.05) for spec in specs]
+
+    by_price = compare_uniform(search(tmp_path / 'price'), run_there(tmp_path))
+    compared = compare_uniform(task, steps, measure)
+    first, *others = asked[0]
+    assert first == found and len(set(others)) == len(others) == 8
+    chosen = json.loads((tmp_path / 'uniform' / 'width.json').read_text())
+    assert compared.name == f'×{chosen["width"]:g}'
+    gaps = {w: abs(us - chosen['found']) for w, us in chosen['measured'].items()}
+    assert gaps[f'{chosen["width"]:g}'] == min(gaps.values())
+    # What measures slower has to be thinner.
+    assert compared.latency < by_price.latency
+    # Chosen once.
+    assert compare_uniform(task, steps, measure) == compared and len(asked) == 1
+
+
+def run_there(tmp_path):
+    return run(search(tmp_path / 'price'))
+
+
 def test_every_step_cuts_delta_and_is_stored(tmp_path):
     steps = run(search(tmp_path))
     latencies = [step.winner.latency for step in steps]
