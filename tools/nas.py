@@ -17,11 +17,12 @@ from rich.console import Console
 from mmnv3.engine.launch import one_line_errors, read_config
 from mmnv3.errors import only_remarks
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
-from mmnv3.search.nas.run import Plan, parse_latency, search_config
+from mmnv3.search.nas.run import Plan, search_config
 from mmnv3.search.nas.search import SearchSettings
 from mmnv3.search.nas.space import SPACES
 from mmnv3.search.options import add_search_options
 from mmnv3.search.runs import Budget
+from mmnv3.search.target import parse_latency
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,9 +26,10 @@ from mmnv3.search.netadapt.configs import config_rules, config_spec
 from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.search import run
 from mmnv3.search.netadapt.store import Point, Step
-from mmnv3.search.netadapt.task import CRITERIA, Search, parse_target
+from mmnv3.search.netadapt.task import CRITERIA, Search
 from mmnv3.search.options import add_search_options
 from mmnv3.search.runs import Budget, metric_name
+from mmnv3.search.target import parse_latency
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,7 +108,7 @@ def main() -> None:
             state=state,
             price=price,
             attempt=application.Trainer(config),
-            target=parse_target(args.target_latency, price(spec)),
+            target=parse_latency(args.target_latency, price(spec)),
             budget=Budget(args.iters, args.rate, args.held_out, args.seed),
             work_dir=args.work_dir
             or Path('work_dirs') / f'netadapt_{Path(args.config).stem}',

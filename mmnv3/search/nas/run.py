@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from mmnv3.analysis.toolbox_subjects import toolbox_size
 from mmnv3.atomic import whole_or_absent
-from mmnv3.errors import UserError
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.history import Sample, best, writing
 from mmnv3.search.nas.pricing import complete_table, config_price
@@ -21,29 +19,6 @@ from mmnv3.search.nas.report import print_pareto, sample_line, write_results
 from mmnv3.search.nas.search import Price, Search, SearchSettings, check_target
 from mmnv3.search.nas.space import Space, get_space
 from mmnv3.search.runs import Budget, metric_name
-
-_MICROSECONDS = {'us': 1, 'µs': 1, 'ms': 1e3, 's': 1e6}
-
-
-def parse_latency(text: str) -> float:
-    """Reads a latency such as ``'3.5ms'``.
-
-    Args:
-        text: A number and ``us``, ``ms`` or ``s``.
-
-    Returns:
-        Microseconds.
-
-    Raises:
-        UserError: When it is none, or not positive.
-    """
-    found = re.fullmatch(r'\s*(\d+\.?\d*|\.\d+)\s*(us|µs|ms|s)\s*', text)
-    value = found and float(found[1]) * _MICROSECONDS[found[2]]
-    if not value:
-        raise UserError(
-            f'{text!r} is not a latency; give a positive number and its unit, as 3.5ms'
-        )
-    return value
 
 
 @dataclass(frozen=True)

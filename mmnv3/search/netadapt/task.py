@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,29 +96,6 @@ class Search:
             criterion=self.criterion,
             budget=asdict(self.budget),
         )
-
-
-def parse_target(text: str, latency: float) -> float:
-    """Reads a target: ``'0.7'`` of the seed's latency, or ``'5.2ms'``.
-
-    Args:
-        text: The target.
-        latency: The seed's, in microseconds.
-
-    Returns:
-        Microseconds.
-
-    Raises:
-        UserError: When it is neither.
-    """
-    match = re.fullmatch(r'\s*(\d*\.?\d+)\s*(ms)?\s*', text)
-    if not match:
-        raise UserError(
-            f"target latency {text!r} is unknown; give a fraction of the seed's, as "
-            '0.7, or milliseconds, as 5.2ms'
-        )
-    number = float(match[1])
-    return number * 1000 if match[2] else number * latency
 
 
 def check(search: Search) -> None:

@@ -14,7 +14,6 @@ from mmnv3.search.nas.proxy import (
     config_for,
     train_proxy,
 )
-from mmnv3.search.nas.run import parse_latency
 from mmnv3.search.nas.search import Outcome
 from mmnv3.search.nas.space import get_space
 from mmnv3.search.netadapt.configs import build_shapes
@@ -82,14 +81,6 @@ def test_failures_are_outcomes_but_a_broken_config_is_an_error(tmp_path, monkeyp
     }
     with pytest.raises(UserError, match='no such data set'):
         list(trainer(['fine', 'broken']))
-
-
-def test_parse_latency():
-    assert parse_latency('3.5ms') == 3500
-    assert parse_latency('800 us') == 800
-    for text in ('3.5', '0ms', '-1ms', 'fast'):
-        with pytest.raises(UserError, match=r'as 3\.5ms'):
-            parse_latency(text)
 
 
 @pytest.mark.parametrize(

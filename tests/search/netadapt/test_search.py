@@ -20,7 +20,7 @@ from mmnv3.search.netadapt.comparison import compare_uniform
 from mmnv3.search.netadapt.multipliers import uniform
 from mmnv3.search.netadapt.plot import plot_trajectory
 from mmnv3.search.netadapt.search import read_steps, run
-from mmnv3.search.netadapt.task import Search, parse_target
+from mmnv3.search.netadapt.task import Search
 from mmnv3.search.runs import Budget, Trial
 from tests.conftest import ROOT
 from tests.search.netadapt.oracle import attempt, madds, oracle
@@ -195,15 +195,6 @@ def test_steps_that_are_too_large_become_smaller(tmp_path):
     steps = run(search(tmp_path, target=target, delta=0.6, report=said.append))
     assert steps[-1].winner.latency <= target
     assert any('can still be cut at once' in line for line in said)
-
-
-def test_targets():
-    assert parse_target('0.7', 1000) == 700
-    assert parse_target('5.2ms', 1000) == 5200
-    assert parse_target(' 5 ms', 1000) == 5000
-    for wrong in ('70%', '', '5s', '-1'):
-        with pytest.raises(UserError, match='give a fraction'):
-            parse_target(wrong, 1000)
 
 
 def test_a_training_that_is_not_a_number_is_dropped(tmp_path):
