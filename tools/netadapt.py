@@ -128,13 +128,13 @@ def main() -> None:
         _print_way(config, steps, compared, console)
         for point, path in networks.items():
             console.print(
-                f'{point.name}: {path} is its config, {path.stem}.pth its weights'
+                f'{point.name}: {path} is the config, {path.stem}.pth the weights'
             )
         console.print(f'plot: {picture}')
-        for point, path in networks.items() if args.train_final else ():
+        for path in networks.values() if args.train_final else ():
             value = application.train_final(path, args.train_final)
             console.print(
-                f'{point.name}, trained by its whole schedule ({args.train_final}): '
+                f'{path.stem}, trained by its whole schedule ({args.train_final}): '
                 f'{metric_name(config)} {value:.4g} on the validation set'
             )
 

@@ -94,7 +94,7 @@ def measure_networks(
     """Times whole networks, so that a table knows how layers add up.
 
     Args:
-        table: The table, which gets them, if it has none like the first.
+        table: The table, which gets them, if it has fewer that do the same.
         modules: Networks for one task that differ in their layers. Beside those they do
             the same, and what the first does stands for all.
         size: Pixels of the picture, (width, height).
@@ -102,7 +102,8 @@ def measure_networks(
         runs: See :func:`mmnv3.search.latency.timing.time_networks`.
     """
     rest = layers_of(modules[0], size)[-1]
-    if any(network.rest == rest for network in table.networks):
+    others = [network for network in table.networks if network.rest != rest]
+    if len(table.networks) - len(others) >= len(modules):
         return
     loaded = [
         timing.load_network(as_graph(module, size), table.backend, table.threads)
@@ -110,7 +111,6 @@ def measure_networks(
     ]
     alone = [table.alone(layers_of(module, size)) for module in modules]
     together = timing.time_networks(loaded, runs)
-    table.networks += [
-        NetworkTime(rest, *times) for times in zip(alone, together, strict=True)
-    ]
+    found = [NetworkTime(rest, *times) for times in zip(alone, together, strict=True)]
+    table.networks = [*others, *found]
     table.save(path)
