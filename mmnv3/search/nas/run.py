@@ -18,6 +18,7 @@ from mmnv3.search.nas.proxy import ProxyTrainer, config_for
 from mmnv3.search.nas.report import print_pareto, sample_line, write_results
 from mmnv3.search.nas.search import Price, Search, SearchSettings, check_target
 from mmnv3.search.nas.space import Space, get_space
+from mmnv3.search.netadapt.configs import beside_config
 from mmnv3.search.runs import Budget, metric_name
 
 
@@ -92,7 +93,7 @@ def search_config(
     path = plan.work_dir / 'best_config.py'
     with writing(path), whole_or_absent(path) as partial:
         spec = space.decode(best(samples).tokens)
-        partial.write_text(config_for(config, spec, str(found)).dump())
+        partial.write_text(config_for(config, spec, beside_config(found.name)).dump())
     console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
     return samples
 

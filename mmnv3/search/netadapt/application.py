@@ -14,7 +14,7 @@ from mmnv3.engine.launch import build_runner, set_resume
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt import store
 from mmnv3.search.netadapt.comparison import FOLDER
-from mmnv3.search.netadapt.configs import with_spec
+from mmnv3.search.netadapt.configs import beside_config, with_spec
 from mmnv3.search.netadapt.multipliers import thinnest_multiplier, uniform
 from mmnv3.search.netadapt.plot import plot_trajectory
 from mmnv3.search.netadapt.store import Point, Step
@@ -78,7 +78,7 @@ def _write(
         arch = path.with_suffix('.json')
         save_spec(replace(spec, name=f'{search.seed.name}_{_NAMES[stem]}'), arch)
         store.write_weights(path.with_suffix('.pth'), store.read_weights(weights))
-        found = with_spec(config, spec, arch=str(arch))
+        found = with_spec(config, spec, beside_config(arch.name))
         found.pop('work_dir', None)
         with whole_or_absent(path) as partial:
             partial.write_text(found.pretty_text, encoding='utf-8')

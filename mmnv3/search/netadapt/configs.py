@@ -51,8 +51,9 @@ def with_spec(config: Config, spec: NetSpec, arch: str | None = None) -> Config:
     Args:
         config: Of detection, segmentation or classification; stays as it is.
         spec: The network.
-        arch: How to name it: the path of its file. Without, the specification itself
-            stands in the config, which can then be trained but not read again.
+        arch: How to name it: the path of its file, as of :func:`beside_config`.
+            Without, the specification itself stands in the config, which can then be
+            trained but not read again.
 
     Returns:
         The config. Neck and head take what the backbone gives. The backbone names no
@@ -68,6 +69,18 @@ def with_spec(config: Config, spec: NetSpec, arch: str | None = None) -> Config:
     if arch:
         backbone.arch = arch
     return config
+
+
+def beside_config(name: str) -> str:
+    """Names a file by the config that lies beside it, so that both can be moved.
+
+    Args:
+        name: Of the file.
+
+    Returns:
+        The path as a config says it; mmengine fills in the folder when it reads one.
+    """
+    return f'{{{{ fileDirname }}}}/{name}'
 
 
 def set_taps(model: ConfigDict, channels: Sequence[int]) -> None:

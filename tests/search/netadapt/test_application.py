@@ -1,6 +1,7 @@
 """From a config to a priced, cut and written one."""
 
 import pickle
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -80,6 +81,14 @@ def test_what_was_found_is_a_config_like_any_other(found):
     assert steps[-1].winner.latency <= search.target
     assert model.cfg.model.backbone.arch == str(path.with_suffix('.json'))
     assert model.backbone.spec.name == 'small_detection_netadapt'
+
+
+def test_what_was_found_goes_where_its_folder_goes(found, tmp_path):
+    path = found[-1]
+    for name in ('found.py', 'found.json'):
+        shutil.copy(path.with_name(name), tmp_path / name)
+    arch = read_config(str(tmp_path / 'found.py')).model.backbone.arch
+    assert arch == str(tmp_path / 'found.json')
 
 
 def test_the_plot_has_the_multipliers(found):
