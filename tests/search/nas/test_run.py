@@ -1,0 +1,82 @@
+"""A search of a config from start to plot; only training is left out."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from mmnv3.arch import load_spec
+from mmnv3.engine.building import build_model
+from mmnv3.engine.launch import read_config
+from mmnv3.search.latency import building, timing
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.nas import run
+from mmnv3.search.nas.history import best
+from mmnv3.search.nas.reward import make_reward
+from mmnv3.search.nas.run import Plan, search_config
+from mmnv3.search.nas.search import Outcome, SearchSettings
+from mmnv3.search.nas.space import get_space
+from mmnv3.search.runs import Budget
+from tests.conftest import ROOT
+from tests.search.nas.oracles import oracle_accuracy
+
+
+class Oracle:
+    """Stands where networks are trained."""
+
+    trained = 0
+
+    def __init__(self, config, budget, work_dir, ray):
+        pass
+
+    def __call__(self, specs):
+        for index, spec in enumerate(specs):
+            Oracle.trained += 1
+            yield index, Outcome(oracle_accuracy(spec))
+
+
+@pytest.fixture
+def by_madds(monkeypatch):
+    """Layers take a nanosecond per multiply-add, and networks what they add up to."""
+
+    def time_layer(layer, *args):
+        return layer.madds / 1e3
+
+    def load_network(graph, *args):
+        return SimpleNamespace()
+
+    def time_networks(networks, runs):
+        return [1e4 + 1e3 * place for place, _ in enumerate(networks)]
+
+    monkeypatch.setattr(timing, 'time_layer', time_layer)
+    monkeypatch.setattr(timing, 'load_network', load_network)
+    monkeypatch.setattr(timing, 'time_networks', time_networks)
+    monkeypatch.setattr(building, 'as_graph', lambda module, size: None)
+    monkeypatch.setattr(run, 'ProxyTrainer', Oracle)
+    monkeypatch.setattr(Oracle, 'trained', 0)
+
+
+def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(tmp_path, by_madds):
+    config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
+    table = tmp_path / 'table.json'
+    LatencyTable.new('pytorch').save(table)
+    folder, console = tmp_path / 'here', Console(file=io.StringIO(), width=200)
+    settings = SearchSettings(make_reward(15_000, 'small'), samples=4, batch_size=2)
+    plan = Plan('small', table, Budget(1), folder)
+    samples = search_config(config, settings, plan, console)
+    assert LatencyTable.load(table).layers
+    text = console.file.getvalue()
+    assert 'target 15 ms' in text and 'best network: ' in text
+
+    elsewhere = folder.rename(tmp_path / 'elsewhere')
+    model = build_model(str(elsewhere / 'best_config.py'), None, None)
+    space = get_space('small', config.model.backbone.tail)
+    spec = space.decode(best(samples).tokens)
+    assert load_spec(elsewhere / 'best.json') == spec
+    assert model.backbone.spec.blocks == spec.blocks
+
+    plan = Plan('small', table, Budget(1), elsewhere)
+    again = search_config(config, settings, plan, console)
+    assert again == samples and Oracle.trained == 4
+    assert 'going on after 4 samples' in console.file.getvalue()
