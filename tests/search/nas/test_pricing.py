@@ -6,8 +6,6 @@ import warnings
 import pytest
 from mmengine.config import Config
 
-from mmnv3.search.latency import timing
-from mmnv3.search.latency.layers import LayerShape
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import layers_of
 from mmnv3.search.nas.pricing import complete_table, config_price
@@ -15,31 +13,14 @@ from mmnv3.search.nas.proxy import config_for
 from mmnv3.search.nas.space import get_space
 from mmnv3.search.netadapt.configs import build
 from tests.conftest import ROOT
+from tests.search.nas.conftest import SIZE, law
 
-SIZE = 320, 320
 SPACE = get_space('small', 'detection')
 
 
 @pytest.fixture(scope='module')
 def config() -> Config:
     return Config.fromfile(ROOT / 'configs' / 'ssdlite_mnv3_small_demo.py')
-
-
-def law(layer: LayerShape) -> float:
-    """Exactly interpolated, since it is linear in widths and their product."""
-    return 1 + sum(layer.widths) / 50 + layer.madds / 1e5
-
-
-@pytest.fixture
-def machine(monkeypatch) -> None:
-    """One whose networks take half as long again as their layers, and 10 µs."""
-    monkeypatch.setattr(timing, 'time_layer', lambda layer, *_: law(layer))
-    monkeypatch.setattr(timing, 'load_network', lambda graph, *_: graph)
-
-    def time_networks(graphs, *_):
-        return [1.5 * sum(map(law, layers_of(g, SIZE)[:-1])) + 10 for g in graphs]
-
-    monkeypatch.setattr(timing, 'time_networks', time_networks)
 
 
 def test_no_network_of_the_space_is_guessed(config, machine, tmp_path):

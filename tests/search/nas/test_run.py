@@ -1,7 +1,6 @@
 """A search of a config from start to plot; only training is left out."""
 
 import io
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -9,55 +8,33 @@ from rich.console import Console
 from mmnv3.arch import load_spec
 from mmnv3.engine.building import build_model
 from mmnv3.engine.launch import read_config
-from mmnv3.search.latency import building, timing
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas import run
 from mmnv3.search.nas.history import best
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.run import Plan, search_config
-from mmnv3.search.nas.search import Outcome, SearchSettings
+from mmnv3.search.nas.search import SearchSettings
 from mmnv3.search.nas.space import get_space
 from mmnv3.search.runs import Budget
 from tests.conftest import ROOT
-from tests.search.nas.oracles import oracle_accuracy
-
-
-class Oracle:
-    """Stands where networks are trained."""
-
-    trained = 0
-
-    def __init__(self, config, budget, work_dir, ray):
-        pass
-
-    def __call__(self, specs):
-        for index, spec in enumerate(specs):
-            Oracle.trained += 1
-            yield index, Outcome(oracle_accuracy(spec))
+from tests.search.nas.oracles import evaluate
 
 
 @pytest.fixture
-def by_madds(monkeypatch):
-    """Layers take a nanosecond per multiply-add, and networks what they add up to."""
+def trained(monkeypatch):
+    """The networks that are trained, in place of training them."""
+    specs = []
 
-    def time_layer(layer, *args):
-        return layer.madds / 1e3
+    def trainer(config, budget, work_dir, ray):
+        return lambda batch: specs.extend(batch) or evaluate(batch)
 
-    def load_network(graph, *args):
-        return SimpleNamespace()
-
-    def time_networks(networks, runs):
-        return [1e4 + 1e3 * place for place, _ in enumerate(networks)]
-
-    monkeypatch.setattr(timing, 'time_layer', time_layer)
-    monkeypatch.setattr(timing, 'load_network', load_network)
-    monkeypatch.setattr(timing, 'time_networks', time_networks)
-    monkeypatch.setattr(building, 'as_graph', lambda module, size: None)
-    monkeypatch.setattr(run, 'ProxyTrainer', Oracle)
-    monkeypatch.setattr(Oracle, 'trained', 0)
+    monkeypatch.setattr(run, 'ProxyTrainer', trainer)
+    return specs
 
 
-def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(tmp_path, by_madds):
+def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
+    tmp_path, machine, trained
+):
     config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
     table = tmp_path / 'table.json'
     LatencyTable.new('pytorch').save(table)
@@ -78,5 +55,5 @@ def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(tmp_path, by_m
 
     plan = Plan('small', table, Budget(1), elsewhere)
     again = search_config(config, settings, plan, console)
-    assert again == samples and Oracle.trained == 4
+    assert again == samples and len(trained) == 4
     assert 'going on after 4 samples' in console.file.getvalue()

@@ -12,17 +12,12 @@ from mmnv3.search.nas.report import write_results
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.search import Outcome, Search, SearchSettings, check_target
 from mmnv3.search.nas.space import get_space
-from tests.search.nas.oracles import oracle_accuracy, oracle_latency
+from tests.search.nas.oracles import evaluate, oracle_latency
 
 SPACE = get_space('small')
 SETTINGS = SearchSettings(
     make_reward(2000, 'small'), samples=12, batch_size=4, conditions={'iterations': 50}
 )
-
-
-def evaluate(specs):
-    for index, spec in enumerate(specs):
-        yield index, Outcome(oracle_accuracy(spec))
 
 
 class Killed(BaseException):
