@@ -6,7 +6,7 @@ and mmpretrain have a network of their own under that name, so nothing is done t
 
 from mmdet.registry import MODELS
 
-from mmnv3.models.backbones.mobilenet_v3 import MobileNetV3
+from mmnv3.models.backbone import MobileNetV3
 
 # Whoever registered the name before, say a user's own project, keeps it: ours can
 # still be had as `mmnv3.MobileNetV3`.

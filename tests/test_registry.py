@@ -77,7 +77,7 @@ del sys.modules["mmdet.models"]
 import mmnv3
 print(MODELS.get("MobileNetV3").__module__)
 """
-    assert run_python(code) == 'mmnv3.models.backbones.mobilenet_v3'
+    assert run_python(code) == 'mmnv3.models.backbone'
 
 
 def test_a_users_own_network_of_that_name_stays(run_python):
@@ -89,5 +89,5 @@ class MobileNetV3: ...
 print(MODELS.get("MobileNetV3") is MobileNetV3)
 print(MODELS.get("mmnv3.MobileNetV3").__module__)
 """
-    expected = ['True', 'mmnv3.models.backbones.mobilenet_v3']
+    expected = ['True', 'mmnv3.models.backbone']
     assert run_python(code).splitlines() == expected

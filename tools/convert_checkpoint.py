@@ -19,7 +19,7 @@ from mmnv3.convert import (
     write_checkpoint,
 )
 from mmnv3.convert.differences import check_against, count_classes
-from mmnv3.engine.building import build_model
+from mmnv3.engine.build import build_model
 from mmnv3.engine.launch import one_line_errors
 from mmnv3.errors import UserError
 

@@ -8,15 +8,22 @@ Example:
 
 import argparse
 import os
+import sys
 from pathlib import Path
+
+# The studies stand beside the package, not in it.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 # A thread that waits by spinning would take its core from the next network's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmnv3.analysis.latency_study.results import Results
-from mmnv3.analysis.latency_study.run import (
+from mmnv3.deploy import backends
+from mmnv3.engine.launch import one_line_errors
+from mmnv3.errors import UserError
+from studies.latency.results import Results
+from studies.latency.run import (
     BACKENDS,
     RUNS,
     find_studies,
@@ -26,10 +33,7 @@ from mmnv3.analysis.latency_study.run import (
     print_correlations,
     write_page,
 )
-from mmnv3.analysis.latency_study.studies import STUDIES
-from mmnv3.deploy import backends
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
+from studies.latency.studies import STUDIES
 
 
 def _names(text: str) -> list[str]:

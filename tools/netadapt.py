@@ -16,7 +16,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from mmnv3.engine.building import build_model
+from mmnv3.engine.build import build_model
 from mmnv3.engine.launch import one_line_errors, read_config
 from mmnv3.errors import only_remarks
 from mmnv3.search.latency.table import LatencyTable

@@ -6,11 +6,15 @@ Example:
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from mmnv3.analysis.paper import TABLES, render_page, render_table, write_page
+# The studies stand beside the package, not in it.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from mmnv3.engine.launch import one_line_errors
 from mmnv3.errors import UserError
+from studies.paper import TABLES, render_page, render_table, write_page
 
 
 def main() -> None:

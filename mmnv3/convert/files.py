@@ -9,11 +9,11 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from mmnv3.atomic import whole_or_absent
 from mmnv3.convert.formats import FORMATS, PROJECTS
 from mmnv3.convert.recognition import is_ignored
 from mmnv3.convert.tflite import read_tflite
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

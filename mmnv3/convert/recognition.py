@@ -13,7 +13,7 @@ from mmnv3.convert.formats import Format
 from mmnv3.convert.parts import Part
 from mmnv3.errors import UserError
 from mmnv3.models import LRASPPHead, MobileNetV3, MobileNetV3ClsHead, SSDLiteHead
-from mmnv3.models.necks import SSDLiteNeck
+from mmnv3.models.ssdlite import SSDLiteNeck
 
 # Where the rows tell the number of classes, and how many rows each has.
 _CLASSES = {

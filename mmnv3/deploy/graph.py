@@ -25,7 +25,7 @@ from mmnv3.deploy.info import (
     SEGMENTATION,
 )
 from mmnv3.errors import UserError
-from mmnv3.ops.static_nms import static_nms
+from mmnv3.models.nms import static_nms
 
 
 class ExportGraph(nn.Module):
@@ -126,7 +126,7 @@ class DetectionGraph(ExportGraph):
         Returns:
             Before suppression, the boxes of all anchors, x1 y1 x2 y2 in pixels inside
             the picture, (N, A, 4), and probabilities, (N, A, num_classes). With
-            ``postprocess``, what :func:`mmnv3.ops.static_nms.static_nms` returns.
+            ``postprocess``, what :func:`mmnv3.models.nms.static_nms` returns.
         """
         head = self.model.bbox_head
         score_maps, box_maps = head(self.model.extract_feat(image))

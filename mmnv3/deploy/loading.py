@@ -13,7 +13,7 @@ from mmnv3.deploy.describing import default_size, describe
 from mmnv3.deploy.export import check_ending
 from mmnv3.deploy.graph import ExportGraph, anchor_size, build_graph, graph_class
 from mmnv3.deploy.info import CLASSIFICATION, DETECTION, ModelInfo
-from mmnv3.engine.building import build_model
+from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
 
 
@@ -23,7 +23,7 @@ def input_size(
     """The input, (width, height) in pixels, that a model is exported for.
 
     Args:
-        model: What :func:`mmnv3.engine.building.build_model` returns.
+        model: What :func:`mmnv3.engine.build.build_model` returns.
         size: What somebody asks for. By default a detector's is that of its anchors,
             another model's that of its config's test pipeline, and a classifier's
             without one is 224x224.
@@ -52,7 +52,7 @@ def describe_graph(graph: ExportGraph, model: nn.Module) -> ModelInfo:
 
     Args:
         graph: What :func:`mmnv3.deploy.graph.build_graph` made of the model.
-        model: What :func:`mmnv3.engine.building.build_model` returns.
+        model: What :func:`mmnv3.engine.build.build_model` returns.
 
     Raises:
         UserError: When a detector's post-processing is more than a threshold and

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnv3.atomic import whole_or_absent
 from mmnv3.deploy.drawing import draw
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Result
@@ -21,6 +20,7 @@ from mmnv3.deploy.saving import (
     write_picture,
 )
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 # So many pictures get a line each.
 _FEW = 20

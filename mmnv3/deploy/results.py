@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmnv3.deploy.info import CLASSIFICATION, DETECTION, ModelInfo
-from mmnv3.ops.progressive_nms import progressive_nms
+from mmnv3.models.nms import progressive_nms
 
 # Classes that a classifier names, the best.
 _TOP = 5

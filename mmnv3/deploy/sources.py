@@ -182,6 +182,6 @@ class ConfigSource(Source):
 
     @cached_property
     def _model(self) -> object:
-        from mmnv3.engine.building import build_model
+        from mmnv3.engine.build import build_model
 
         return build_model(self._config.filename, self._options, self._checkpoint)

@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 
-from mmnv3.atomic import whole_or_absent
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 from mmnv3.registry import HOOKS
 
 

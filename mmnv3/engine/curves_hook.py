@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmnv3.atomic import whole_or_absent
+from mmnv3.files import whole_or_absent
 from mmnv3.registry import HOOKS
 
 _METRICS = (

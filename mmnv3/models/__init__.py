@@ -1,12 +1,14 @@
 """Networks as torch modules, registered under their names."""
 
-from mmnv3.models.backbones import MobileNetV3
-from mmnv3.models.cls_heads import MobileNetV3ClsHead
-from mmnv3.models.decode_heads import LRASPPHead, RASPPHead
-from mmnv3.models.dense_heads import SSDLiteHead
-from mmnv3.models.losses import SigmoidFocalLoss
-from mmnv3.models.necks import SSDLiteNeck
-from mmnv3.models.task_modules import SSDLiteAnchorGenerator
+from mmnv3.models.backbone import MobileNetV3
+from mmnv3.models.classifier import MobileNetV3ClsHead
+from mmnv3.models.lraspp import LRASPPHead, RASPPHead
+from mmnv3.models.ssdlite import (
+    SigmoidFocalLoss,
+    SSDLiteAnchorGenerator,
+    SSDLiteHead,
+    SSDLiteNeck,
+)
 
 __all__ = [
     'LRASPPHead',

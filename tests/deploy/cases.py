@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.engine.building import build_model
-from mmnv3.ops.progressive_nms import progressive_nms
+from mmnv3.engine.build import build_model
+from mmnv3.models.nms import progressive_nms
 from tests.models.parity import calibrate_norms, shake_norms
 
 

@@ -15,7 +15,7 @@ from mmnv3.deploy.describing import class_names, default_size
 from mmnv3.deploy.export import FORMATS, Format, export_graph
 from mmnv3.deploy.loading import export_config
 from mmnv3.deploy.runtime import load_runtime
-from mmnv3.engine.building import build_model
+from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
 
 ROOT = Path(__file__).parents[2]

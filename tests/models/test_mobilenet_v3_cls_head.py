@@ -9,7 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmnv3.analysis import count
+from mmnv3.benchmark import count
 from mmnv3.models import MobileNetV3, MobileNetV3ClsHead
 from mmnv3.registry import MODELS
 

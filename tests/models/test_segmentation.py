@@ -16,7 +16,7 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from mmnv3.errors import UserError
 from mmnv3.models import LRASPPHead, MobileNetV3, RASPPHead
-from mmnv3.models.decode_heads.window_pool import WindowPool, pool_window
+from mmnv3.models.lraspp import WindowPool, pool_window
 from mmnv3.registry import MODELS
 from tests.models.parity import calibrate_norms, copy_in_order, shake_norms
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnv3.atomic import whole_or_absent
+from mmnv3.files import whole_or_absent
 from mmnv3.search.latency.seeds import Seed, random_variants
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.timing import load_network, time_networks

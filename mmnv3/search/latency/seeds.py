@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import nn
 
-from mmnv3.analysis.subject import Request
-from mmnv3.analysis.subjects import build_random
 from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible, save_spec
+from mmnv3.benchmark.subject import Request
+from mmnv3.benchmark.subjects import build_random
 from mmnv3.deploy.loading import input_size
 from mmnv3.errors import UserError
 

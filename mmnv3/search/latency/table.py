@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from mmnv3.analysis.machine import describe_machine, machine_line
 from mmnv3.arch import NetSpec
-from mmnv3.atomic import whole_or_absent
+from mmnv3.benchmark.machine import describe_machine, machine_line
 from mmnv3.deploy.backends import check_backend
 from mmnv3.errors import Remark, UserError
+from mmnv3.files import whole_or_absent
 from mmnv3.search.latency.law import Law
 from mmnv3.search.latency.layers import KINDS, REST, LayerShape, layers_of_spec
 from mmnv3.search.latency.together import Company, NetworkTime
@@ -43,7 +43,7 @@ class LatencyTable:
     Args:
         backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
         threads: Threads of one call.
-        machine: What :func:`mmnv3.analysis.machine.describe_machine` returns.
+        machine: What :func:`mmnv3.benchmark.machine.describe_machine` returns.
         layers: Microseconds by layer, each alone.
         networks: Whole networks, by which the layers are added up.
         day: When it was measured, as 2026-01-31.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from mmnv3.atomic import whole_or_absent
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 STATE = 'state.pt'
 HISTORY = 'history.jsonl'

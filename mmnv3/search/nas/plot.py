@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmnv3.atomic import whole_or_absent
+from mmnv3.files import whole_or_absent
 from mmnv3.search.nas.history import Sample, best, pareto, writing
 
 _DPI = 110

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mmnv3.analysis.toolbox_subjects import toolbox_size
-from mmnv3.atomic import whole_or_absent
+from mmnv3.benchmark.toolbox_subjects import toolbox_size
+from mmnv3.files import whole_or_absent
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.history import Sample, best, writing
 from mmnv3.search.nas.pricing import complete_table, config_price

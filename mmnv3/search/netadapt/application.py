@@ -9,9 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmnv3.arch import load_spec, save_spec
-from mmnv3.atomic import whole_or_absent
 from mmnv3.engine.launch import build_runner, set_resume
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 from mmnv3.search.netadapt import store
 from mmnv3.search.netadapt.comparison import FOLDER
 from mmnv3.search.netadapt.configs import beside_config, with_spec

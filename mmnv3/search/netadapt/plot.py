@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmnv3.atomic import whole_or_absent
+from mmnv3.files import whole_or_absent
 from mmnv3.search.netadapt.store import Point, Step
 
 

@@ -7,8 +7,8 @@ from functools import cache
 
 from mmengine.config import Config
 
-from mmnv3.analysis.toolbox_subjects import toolbox_size
 from mmnv3.arch import NetSpec
+from mmnv3.benchmark.toolbox_subjects import toolbox_size
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.timing import load_network, time_networks
 from mmnv3.search.latency.tracing import as_graph

@@ -26,8 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmnv3.atomic import whole_or_absent
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 from mmnv3.search.runs import Trial
 
 SETTINGS = 'settings.json'

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from mmnv3.arch import load_spec
-from mmnv3.engine.building import build_model
+from mmnv3.engine.build import build_model
 from mmnv3.engine.launch import read_config
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas import run

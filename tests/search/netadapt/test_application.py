@@ -8,9 +8,9 @@ import cv2
 import pytest
 import torch
 
-from mmnv3.analysis.complexity import count
 from mmnv3.arch import save_spec
-from mmnv3.engine.building import build_model
+from mmnv3.benchmark.complexity import count
+from mmnv3.engine.build import build_model
 from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.latency import timing

@@ -1,0 +1,1 @@
+"""What the paper says, and what its networks cost here: pages from measurements."""

@@ -1,0 +1,178 @@
+"""Training speed of models, with a batch at hand and with their data."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mmnv3.benchmark.benchmark import benchmark_training
+from mmnv3.benchmark.subject import Request
+from mmnv3.benchmark.trainees import build_trainees, config_trainee
+from mmnv3.benchmark.training_speed import measure_steps, measure_with_data
+from mmnv3.datasets.demo import DemoSpec, write_demo_data
+from mmnv3.engine.keep_memory_hook import KeepMemoryHook
+from mmnv3.engine.launch import read_config
+from mmnv3.errors import UserError
+from mmnv3.memory import keep_freed_memory
+
+ROOT = Path(__file__).parents[2]
+DETECTOR = str(ROOT / 'configs/ssdlite_mnv3_small_coco.py')
+SEGMENTER = str(ROOT / 'configs/lraspp_mnv3_small_cityscapes.py')
+CLASSIFIER = str(ROOT / 'configs/mnv3_small_imagenet.py')
+SSDLITE = 'torchvision:ssdlite320_mobilenet_v3_large'
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The demo detector at 128 pixels on four pictures."""
+    folder = tmp_path_factory.mktemp('speed')
+    write_demo_data(folder / 'demo', DemoSpec(train=4, val=1, size=128))
+    path = folder / 'tiny.py'
+    path.write_text(f"""
+_base_ = ['{ROOT}/configs/ssdlite_mnv3_small_demo.py']
+train_pipeline = [
+    dict(type='mmnv3.LoadCheckedImage'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(128, 128), keep_ratio=False),
+    dict(type='PackDetInputs'),
+]
+model = dict(bbox_head=dict(anchor_generator=dict(input_size=128)))
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(data_root='{folder}/demo/', pipeline=train_pipeline))
+""")
+    return str(path)
+
+
+def fake(name: str, calls: list, batches: list | None) -> SimpleNamespace:
+    class Loader:
+        num_workers, prefetch_factor = 1, 2
+
+        def __iter__(self) -> Iterator:
+            return iter(batches)
+
+    return SimpleNamespace(
+        model=name,
+        batch=1,
+        noise=f'noise of {name}',
+        step=lambda data: calls.append((name, data)),
+        loader=None if batches is None else Loader,
+    )
+
+
+def test_models_take_turns() -> None:
+    calls = []
+    subjects = [fake('a', calls, None), fake('b', calls, None)]
+    found = measure_steps(subjects, runs=3, warmup=1)
+    assert calls == [('a', 'noise of a'), ('b', 'noise of b')] * 4
+    assert [times.shape for times in found] == [(3,), (3,)]
+
+
+def test_what_a_loader_has_ready_does_not_count() -> None:
+    calls = []
+    subjects = [fake('a', calls, [1, 2]), fake('b', calls, None), fake('c', calls, [3])]
+    found, reasons = measure_with_data(subjects, runs=4)
+    # Two that are ready and one for the way, then two of four, and all that again.
+    assert [name for name, _ in calls] == [*'aaaaaccccc'] * 2
+    assert [data for name, data in calls if name == 'a'] == [1, 2] * 5
+    assert found[0].shape == found[2].shape == (2,) and found[1] is None
+    assert reasons == ['b: --size leaves its data pipeline out']
+
+
+def test_a_config_beside_torchvision(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, plot = tmp_path / 'found.json', tmp_path / 'found.png'
+    benchmark_training(
+        [Request(config), Request(SSDLITE)], runs=2, json_path=path, plot_path=plot
+    )
+    ours, theirs = json.loads(path.read_text())['rows']
+    assert ours['batch'] == theirs['batch'] == 2
+    assert ours['input_size'] == theirs['input_size'] == [128, 128]
+    for row in (ours, theirs):
+        median = np.median(row['runs_seconds'])
+        assert row['images_per_second'] == pytest.approx(2 / median)
+        assert row['images_per_second_with_data'] > 0
+    assert ours['speed_to_the_first'] == 1
+    assert plot.read_bytes().startswith(b'\x89PNG')
+    assert 'freed memory is kept' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('name', 'size'), [(SEGMENTER, (64, 64)), (CLASSIFIER, (32, 32))]
+)
+def test_other_tasks_train_on_noise(name: str, size: tuple[int, int]) -> None:
+    trainee = config_trainee(Request(name, size=size, batch=2))
+    assert trainee.size == size and len(trainee.noise['inputs']) == 2
+    trainee.step(trainee.noise)
+
+
+def test_torchvision_gets_the_same_pictures(config: str) -> None:
+    trainee, other = build_trainees([Request(config), Request(SSDLITE)])
+    boxes = trainee.noise['data_samples'][0].gt_instances.bboxes
+    assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.max() <= 128
+    assert other.noise is trainee.noise and other.classes == trainee.classes
+
+
+def test_missing_data_is_told() -> None:
+    trainee = config_trainee(Request(DETECTOR, batch=1))
+    with pytest.raises(UserError, match=r'no training data \(.*instances_train2017'):
+        trainee.loader()
+
+
+def test_mistakes() -> None:
+    with pytest.raises(UserError, match='name one before it'):
+        benchmark_training([Request(SSDLITE)])
+    with pytest.raises(UserError, match='for --backend pytorch'):
+        benchmark_training([Request(DETECTOR)], ['openvino'])
+    with pytest.raises(UserError, match='no use for --image'):
+        benchmark_training([Request(DETECTOR, image='x.jpg')])
+
+
+def test_the_hook_keeps_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(
+        'mmnv3.engine.keep_memory_hook.keep_freed_memory', lambda: calls.append(1)
+    )
+    runner = SimpleNamespace(model=torch.nn.Linear(1, 1))
+    KeepMemoryHook().before_run(runner)
+    assert calls == [1]
+    runner.model.to('meta')
+    KeepMemoryHook().before_run(runner)
+    assert calls == [1]
+
+
+def test_the_configs_have_the_hook() -> None:
+    for name in (DETECTOR, SEGMENTER, CLASSIFIER):
+        hooks = [hook['type'] for hook in read_config(name).custom_hooks]
+        assert 'mmnv3.KeepMemoryHook' in hooks
+
+
+def test_freed_memory_comes_back_without_page_faults(run_python) -> None:
+    found = run_python(
+        """
+import resource
+import torch
+from mmnv3.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        torch.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+kept = keep_freed_memory()
+faults()
+print(int(kept), first, faults())
+"""
+    )
+    kept, first, later = map(int, found.split())
+    if not kept:
+        pytest.skip('there is no glibc here')
+    assert later < 100 < first
+    assert keep_freed_memory()

@@ -1,0 +1,87 @@
+"""Suppression that stops early against suppressing everything, class by class."""
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from mmnv3.models.nms import _highest, progressive_nms
+
+
+def slow_nms(
+    scores: torch.Tensor,
+    boxes: torch.Tensor,
+    iou: float,
+    thr: float,
+    max_num: int,
+    per_class: int,
+) -> set[tuple[int, int]]:
+    """Greedy suppression written out; returns (anchor, class) of the survivors."""
+    kept = []
+    for label in range(scores.shape[1]):
+        order = scores[:, label].argsort(descending=True).tolist()
+        order = [i for i in order if scores[i, label] > thr]
+        alive = order[:per_class] if per_class > 0 else order
+        while alive:
+            best, *rest = alive
+            kept.append((scores[best, label].item(), best, label))
+            overlaps = box_iou(boxes[best][None], boxes[rest])[0] if rest else []
+            alive = [i for i, o in zip(rest, overlaps) if o <= iou]
+    return {
+        (anchor, label) for _, anchor, label in sorted(kept, reverse=True)[:max_num]
+    }
+
+
+@pytest.mark.parametrize('per_class', [-1, 7])
+@pytest.mark.parametrize('max_num', [5, 40, 10000])
+@pytest.mark.parametrize('spread', [20, 300])
+def test_equals_suppressing_everything(
+    max_num: int, per_class: int, spread: int
+) -> None:
+    torch.manual_seed(max_num + spread)
+    corners = torch.rand(150, 2) * spread
+    boxes = torch.cat((corners, corners + 10 + 40 * torch.rand(150, 2)), 1)
+    scores = torch.rand(150, 6)
+    decoded = []
+
+    def decode(index: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(index))
+        return boxes[index]
+
+    found, best, labels = progressive_nms(
+        scores,
+        decode,
+        iou_threshold=0.4,
+        score_threshold=0.3,
+        max_num=max_num,
+        per_class=per_class,
+    )
+    anchors = [
+        int(((boxes == box).all(1) & (scores[:, label] == score)).nonzero())
+        for box, score, label in zip(found, best, labels)
+    ]
+    expected = slow_nms(scores, boxes, 0.4, 0.3, max_num, per_class)
+    assert set(zip(anchors, labels.tolist())) == expected
+    assert (best.diff() <= 0).all()
+    if max_num == 5:
+        assert decoded[0] == 20 or per_class == 7
+
+
+def test_nothing_above_the_threshold() -> None:
+    boxes, scores, labels = progressive_nms(
+        torch.zeros(10, 3),
+        lambda index: torch.zeros(len(index), 4),
+        iou_threshold=0.5,
+        score_threshold=0.0,
+        max_num=5,
+    )
+    assert boxes.shape == (0, 4) and scores.shape == (0,) and labels.shape == (0,)
+
+
+@pytest.mark.parametrize('num_classes', [1, 3, 30])
+def test_the_highest_scores_are_found_among_the_best_anchors(num_classes: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.rand(500, num_classes)
+    for size in (1, 40, 499, 500):
+        best, anchors, labels = _highest(scores, size)
+        assert torch.equal(best, scores.flatten().sort(descending=True).values[:size])
+        assert torch.equal(scores[anchors, labels], best)
