@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from mmnv3.arch.io import load_spec, save_spec
+from mmnv3.arch.layers import Layer, Network, block_layers, list_layers
 from mmnv3.arch.scale import scale_width, set_outputs
 from mmnv3.arch.spec import (
     DILATIONS,
@@ -32,12 +33,16 @@ __all__ = [
     'BlockPlan',
     'BlockSpec',
     'ConvSpec',
+    'Layer',
     'NetSpec',
+    'Network',
     'SqueezeExcite',
     'Tap',
     'apply_tail',
+    'block_layers',
     'find_taps',
     'get_spec',
+    'list_layers',
     'list_taps',
     'load_spec',
     'make_divisible',

@@ -1,0 +1,287 @@
+"""The layers of a network: the one place that says what a block is made of.
+
+The backbone builds them, the converters name foreign weights by them, NetAdapt slices
+by them, and the latency table prices them, all without asking each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from mmnv3.arch.spec import BlockPlan, NetSpec, plan_blocks
+from mmnv3.size import Size
+
+CONV, DEPTHWISE, SQUEEZE_EXCITE = 'conv', 'depthwise', 'squeeze_excite'
+LINEAR, POOL, ADD = 'linear', 'pool', 'add'
+KINDS = (CONV, DEPTHWISE, SQUEEZE_EXCITE, LINEAR, POOL, ADD)
+
+PICTURE_CHANNELS = 3
+# ImageNet's, for those who ask for no feature map's size.
+_SIZE = Size(224, 224)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A specification and how it is built: all that decides its layers.
+
+    Args:
+        spec: The table, its tail and width applied.
+        output_stride: 32, 16 or 8: beyond it blocks are dilated instead of strided.
+        dilation: ``'tensorflow'`` or ``'torchvision'``; see :func:`plan_blocks`.
+        padding: ``'same'`` as TensorFlow pads, or ``'symmetric'`` as PyTorch does.
+    """
+
+    spec: NetSpec
+    output_stride: int = 32
+    dilation: str = 'tensorflow'
+    padding: str = 'same'
+
+    def plans(self) -> Iterator[BlockPlan]:
+        """The blocks with what their neighbours and the output stride decide."""
+        return plan_blocks(self.spec, self.output_stride, self.dilation)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer, as runtimes run it: all that decides its weights and its time.
+
+    A convolution is one layer with its normalisation and activation, and with the sum
+    where it ends a residual block. Two layers are equal whatever their names are.
+
+    Args:
+        kind: One of :data:`KINDS`.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        height: Rows of the input.
+        width: Columns of the input.
+        kernel: Kernel size.
+        stride: Stride.
+        dilation: Dilation.
+        act: ``'relu'``, ``'relu6'``, ``'hswish'``, ``'sigmoid'``, ``'hsigmoid'`` or
+            None; of squeeze-and-excite its gate.
+        hidden: Hidden channels of squeeze-and-excite.
+        residual: Whether the block's input is added to the output.
+        padding: ``'same'`` as TensorFlow pads, or ``'symmetric'``; they differ where
+            the stride is 2, and it is ``'same'`` elsewhere.
+        name: The module's name in the backbone, as ``'block3.expand'``; empty where
+            the layer stands for its like, or has no module.
+    """
+
+    kind: str
+    in_channels: int
+    out_channels: int
+    height: int = 1
+    width: int = 1
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    act: str | None = None
+    hidden: int = 0
+    residual: bool = False
+    padding: str = 'same'
+    name: str = field(default='', compare=False)
+
+    @property
+    def groups(self) -> int:
+        """Groups of the convolution."""
+        return self.in_channels if self.kind == DEPTHWISE else 1
+
+    @property
+    def out_size(self) -> Size:
+        """Columns and rows of the output."""
+        if self.kind in (POOL, LINEAR):
+            return Size(1, 1)
+        return Size(
+            math.ceil(self.width / self.stride), math.ceil(self.height / self.stride)
+        )
+
+    @property
+    def madds(self) -> int:
+        """Multiply-adds of its kernels."""
+        pixels = math.prod(self.out_size)
+        return {
+            CONV: pixels * self.kernel**2 * self.in_channels * self.out_channels,
+            DEPTHWISE: pixels * self.kernel**2 * self.out_channels,
+            SQUEEZE_EXCITE: 2 * self.in_channels * self.hidden,
+            LINEAR: self.in_channels * self.out_channels,
+        }.get(self.kind, 0)
+
+    @property
+    def group(self) -> Layer:
+        """The layer without its widths: prices of one group are interpolated."""
+        return replace(self, in_channels=0, out_channels=0, hidden=0, name='')
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths that may differ within a group."""
+        return {
+            CONV: (self.in_channels, self.out_channels),
+            LINEAR: (self.in_channels, self.out_channels),
+            SQUEEZE_EXCITE: (self.in_channels, self.hidden),
+        }.get(self.kind, (self.in_channels,))
+
+    def with_widths(self, *widths: int) -> Layer:
+        """The inverse of :attr:`widths`."""
+        first, last = widths[0], widths[-1]
+        if self.kind == SQUEEZE_EXCITE:
+            return replace(self, in_channels=first, out_channels=first, hidden=last)
+        return replace(self, in_channels=first, out_channels=last)
+
+    def __str__(self) -> str:
+        """As ``conv 16->72 1x1 relu of 56x56``."""
+        widths = '->'.join(map(str, self.widths))
+        details = [f'{self.kernel}x{self.kernel}'] if self.kernel > 1 else []
+        for name in ('stride', 'dilation'):
+            if getattr(self, name) > 1:
+                details.append(f'{name} {getattr(self, name)}')
+        details += [self.act] if self.act else []
+        details += ['residual'] if self.residual else []
+        details += [self.padding] if self.padding != 'same' else []
+        return ' '.join([self.kind, widths, *details, f'of {self.width}x{self.height}'])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are not defaults and decide its time, for JSON."""
+        defaults = Layer('', 0, 0)
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key != 'name'
+            and (value != getattr(defaults, key) or key.endswith('_channels'))
+        }
+
+    def weights(self) -> Mapping[str, tuple[int, int]]:
+        """The convolutions and linear layers that it is made of.
+
+        Returns:
+            Shapes of their kernels, (input channels of a group, output channels), by
+            their names in the backbone; two for squeeze-and-excite, none for what has
+            no weights.
+        """
+        if self.kind == SQUEEZE_EXCITE:
+            return {
+                f'{self.name}.reduce': (self.in_channels, self.hidden),
+                f'{self.name}.expand': (self.hidden, self.in_channels),
+            }
+        if self.kind in (POOL, ADD):
+            return {}
+        return {self.name: (self.in_channels // self.groups, self.out_channels)}
+
+
+def block_layers(
+    plan: BlockPlan, size: Size = _SIZE, padding: str = 'same'
+) -> list[Layer]:
+    """The layers of a bottleneck: expand, depthwise, squeeze-excite, project.
+
+    Args:
+        plan: The block.
+        size: Of its input, in cells.
+        padding: ``'same'`` or ``'symmetric'``.
+    """
+    layers: list[Layer] = []
+    block = plan.spec
+
+    def append(kind: str, part: str, out: int, **options: Any) -> None:
+        before = layers[-1] if layers else None
+        width, height = before.out_size if before else size
+        layers.append(
+            Layer(
+                kind,
+                before.out_channels if before else plan.in_channels,
+                out,
+                height,
+                width,
+                padding=padding if options.get('stride', 1) > 1 else 'same',
+                name=part and f'{plan.name}.{part}',
+                **options,
+            )
+        )
+
+    spatial = dict(stride=plan.stride, kernel=block.kernel, dilation=plan.dilation)
+    if plan.has_expand:
+        fused = spatial if block.fused else {}
+        append(CONV, 'expand', block.expand, act=block.act, **fused)
+    if not block.fused:
+        append(DEPTHWISE, 'depthwise', block.expand, act=block.act, **spatial)
+    if block.se:
+        append(
+            SQUEEZE_EXCITE,
+            'se',
+            block.expand,
+            act=block.se.gate,
+            hidden=plan.se_hidden,
+        )
+    # Without an activation the runtimes add the block's input in the convolution.
+    linear = block.project_act is None
+    append(
+        CONV,
+        'project',
+        block.out,
+        act=block.project_act,
+        residual=plan.residual and linear,
+    )
+    if plan.residual and not linear:
+        append(ADD, '', block.out)
+    return layers
+
+
+def list_layers(
+    network: Network, size: Size = _SIZE, classes: int | None = None
+) -> list[Layer]:
+    """The layers of a network, in the order of computation.
+
+    Args:
+        network: The network.
+        size: Pixels of the picture.
+        classes: Of the classifier that follows, which pools first; None for the
+            backbone alone.
+    """
+    spec = network.spec
+    layers: list[Layer] = []
+
+    def place() -> tuple[int, Size]:
+        """Channels and size of what comes next."""
+        if not layers:
+            return PICTURE_CHANNELS, size
+        return layers[-1].out_channels, layers[-1].out_size
+
+    def append(name: str) -> None:
+        conv = getattr(spec, name)
+        channels, (width, height) = place()
+        layers.append(
+            Layer(
+                CONV,
+                channels,
+                conv.out,
+                height,
+                width,
+                conv.kernel,
+                conv.stride,
+                act=conv.act,
+                padding=network.padding if conv.stride > 1 else 'same',
+                name=name,
+            )
+        )
+
+    append('stem')
+    for plan in network.plans():
+        layers += block_layers(plan, place()[1], network.padding)
+    if spec.last:
+        append('last')
+    if classes:
+        channels, (width, height) = place()
+        layers.append(Layer(POOL, channels, channels, height, width))
+        if spec.head:
+            layers.append(
+                Layer(
+                    LINEAR,
+                    channels,
+                    spec.head.out,
+                    act=spec.head.act,
+                    name='head.hidden',
+                )
+            )
+        layers.append(Layer(LINEAR, place()[0], classes, name='head.fc'))
+    return layers
