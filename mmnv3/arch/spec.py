@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mmnv3.errors import UserError
+
 ACTIVATIONS = ('relu', 'relu6', 'hswish')
 GATES = ('hsigmoid', 'sigmoid')
 OUTPUT_STRIDES = (32, 16, 8)
@@ -29,7 +31,7 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 def _check(ok: bool, message: str) -> None:
     if not ok:
-        raise ValueError(message)
+        raise UserError(message)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -234,10 +236,10 @@ def plan_blocks(
             the residual that the original stride gives it: none.
 
     Raises:
-        ValueError: For any other output stride or dilation.
+        UserError: For any other output stride or dilation.
     """
     if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(
+        raise UserError(
             f'output_stride={output_stride!r} is impossible; possible: '
             f'{", ".join(map(str, OUTPUT_STRIDES))}'
         )

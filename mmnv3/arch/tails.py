@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mmnv3.arch.scale import set_outputs
 from mmnv3.arch.spec import NetSpec, plan_blocks
+from mmnv3.errors import UserError
 
 _Edit = Callable[[NetSpec], NetSpec]
 
@@ -90,16 +91,14 @@ def apply_tail(spec: NetSpec, tail: str | None) -> NetSpec:
         tail: ``'detection'``, ``'segmentation'``, or None for the classifier's.
 
     Raises:
-        ValueError: For an unknown tail, or one that the network has no table for.
+        UserError: For an unknown tail, or one that the network has no table for.
     """
     if tail is None:
         return spec
     if tail not in TAILS:
-        raise ValueError(
-            f'tail={tail!r} is unknown; possible: None, {", ".join(TAILS)}'
-        )
+        raise UserError(f'tail={tail!r} is unknown; possible: None, {", ".join(TAILS)}')
     if spec.name not in TAILS[tail]:
-        raise ValueError(
+        raise UserError(
             f'{spec.name!r} has no {tail} tail; possible: None, or one of '
             f'{", ".join(TAILS[tail])}'
         )

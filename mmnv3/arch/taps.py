@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmnv3.arch.spec import NetSpec, plan_blocks
+from mmnv3.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ def find_taps(
     """Looks taps up by name or alias.
 
     Raises:
-        ValueError: For a name that the network does not have; lists those it has.
+        UserError: For a name that the network does not have; lists those it has.
     """
     taps, aliases = list_taps(spec, output_stride), tap_aliases(spec)
     for name in names:
         if aliases.get(name, name) not in taps:
-            raise ValueError(
+            raise UserError(
                 f'{spec.name!r} has no tap {name!r}; possible: '
                 f'{", ".join([*aliases, *taps])}'
             )

@@ -127,7 +127,7 @@ def _candidates(
                 for tail in form.tails:
                     try:
                         spec = get_spec(arch, width, tail)
-                    except ValueError:
+                    except UserError:
                         continue
                     classes = _count_classes(given, form, spec)
                     yield Network(form, arch, width, tail, classes)

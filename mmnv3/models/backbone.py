@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmnv3.arch import NetSpec, Tap, find_taps, get_spec, list_taps, plan_blocks
+from mmnv3.errors import UserError
 from mmnv3.models.layers import Bottleneck, conv_bn_act
 from mmnv3.registry import MODELS
 
@@ -44,7 +45,7 @@ class MobileNetV3(BaseModule):
         init_cfg: Initialisation; by default as torchvision's: Kaiming fan-out.
 
     Raises:
-        ValueError: For anything the network cannot do; says what it can.
+        UserError: For anything the network cannot do; says what it can.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class MobileNetV3(BaseModule):
         deepest = max(self.taps, key=lambda tap: order.index(tap.name))
         self.layers = layers[: layers.index(deepest.layer) + 1]
         if not -1 <= frozen_stages < len(self.layers):
-            raise ValueError(
+            raise UserError(
                 f'frozen_stages={frozen_stages} is impossible; possible: -1 to '
                 f'{len(self.layers) - 1} ({self.layers[-1]!r})'
             )
@@ -181,16 +182,16 @@ def _tap_names(
     """Merges the two ways of naming taps into names."""
     if out_indices is None:
         if isinstance(out_taps, str):
-            raise ValueError(f'out_taps={out_taps!r} must be a sequence of names')
+            raise UserError(f'out_taps={out_taps!r} must be a sequence of names')
         names = ('C5',) if out_taps is None else tuple(out_taps)
         if not names:
-            raise ValueError('out_taps is empty; name at least one, as "C5"')
+            raise UserError('out_taps is empty; name at least one, as "C5"')
         return names
     if out_taps is not None:
-        raise ValueError('give out_taps or out_indices, not both')
+        raise UserError('give out_taps or out_indices, not both')
     for index in out_indices:
         if not -len(layers) <= index < len(layers):
-            raise ValueError(
+            raise UserError(
                 f'out_indices holds {index}; possible: 0 to {len(layers) - 1} '
                 f'({layers[-1]!r})'
             )

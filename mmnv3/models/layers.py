@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import BlockPlan
+from mmnv3.errors import UserError
 from mmnv3.registry import MODELS
 
 PADDINGS = ('same', 'symmetric')
@@ -72,10 +73,10 @@ def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
         stride: The convolution's stride.
 
     Raises:
-        ValueError: For any other padding.
+        UserError: For any other padding.
     """
     if padding not in PADDINGS:
-        raise ValueError(
+        raise UserError(
             f'padding={padding!r} is unknown; possible: {", ".join(PADDINGS)}'
         )
     same = padding == 'same' and stride > 1

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mmnv3.arch import ZOO, plan_blocks
+from mmnv3.errors import UserError
 from mmnv3.models.layers import (
     Bottleneck,
     Conv2dSame,
@@ -69,7 +70,7 @@ def test_same_padding_of_a_dilated_convolution() -> None:
 def test_padding_names() -> None:
     assert same_conv_cfg('symmetric') is None
     assert same_conv_cfg('same', stride=1) is None
-    with pytest.raises(ValueError, match='same, symmetric'):
+    with pytest.raises(UserError, match='same, symmetric'):
         same_conv_cfg('valid')
 
 
