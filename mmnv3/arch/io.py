@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from mmnv3.arch.spec import BlockSpec, ConvSpec, NetSpec, SqueezeExcite
+from mmnv3.arch.spec import TASKS, BlockSpec, ConvSpec, NetSpec, SqueezeExcite
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 
@@ -51,6 +51,10 @@ def _net(data: dict[str, Any]) -> NetSpec:
         _build(BlockSpec, row, f'blocks[{index}]', se=SqueezeExcite)
         for index, row in enumerate(rows)
     )
+    if 'tail' not in data:
+        # Files of 0.1 say it in the name alone.
+        name = str(data.get('name'))
+        data['tail'] = next((task for task in TASKS if f'_{task}' in name), None)
     return _build(NetSpec, data, 'network', stem=ConvSpec, last=ConvSpec, head=ConvSpec)
 
 

@@ -153,7 +153,7 @@ def test_expansions_are_ratios_of_the_scaled_input(arch: str) -> None:
         (dict(width=True), 'positive'),
         (dict(width=0.2), '0.25 and more'),
         (dict(tail='nope'), 'detection, segmentation'),
-        (dict(arch='v1', tail='segmentation'), 'large, small'),
+        (dict(arch='v1', tail='segmentation'), 'None, detection'),
     ],
 )
 def test_impossible_networks_say_what_is_possible(kwargs: dict, possible: str) -> None:
