@@ -7,8 +7,8 @@ from mmnv3.arch import ZOO, NetSpec
 
 def edited_small() -> NetSpec:
     """MobileNetV3-Small as NetAdapt leaves it: a few widths are cut."""
-    outs = [16, 24, 24, 40, 40, 40, 40, 40, 88, 88, 88]
-    expands = {2: 64, 9: 264}
+    outs = [16, 24, 24, 32, 32, 32, 40, 40, 88, 88, 88]
+    expands = {2: 56, 9: 264}
     small = ZOO['small']
     return replace(
         small,
