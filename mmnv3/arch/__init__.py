@@ -5,7 +5,12 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from mmnv3.arch.follow import backbone_taps, follow_backbone, ssdlite_levels
+from mmnv3.arch.follow import (
+    backbone_taps,
+    fit_to_taps,
+    follow_backbone,
+    ssdlite_levels,
+)
 from mmnv3.arch.io import load_spec, save_spec
 from mmnv3.arch.layers import Layer, Network, block_layers, list_layers
 from mmnv3.arch.scale import scale_width, set_outputs
@@ -47,6 +52,7 @@ __all__ = [
     'check_choice',
     'choose_taps',
     'find_taps',
+    'fit_to_taps',
     'follow_backbone',
     'get_spec',
     'list_layers',

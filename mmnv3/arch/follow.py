@@ -52,13 +52,14 @@ def follow_backbone(model: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 
     In a config that changes a base's network::
 
-        import importlib
-
         _base_ = ['ssdlite_mnv3_large_coco.py']
-        arch = importlib.import_module('mmnv3.arch')
-        model = arch.follow_backbone(_base_.model, backbone=dict(arch='v2', width=0.5))
 
-    (``from mmnv3.arch import ...`` would make it a config of mmengine's other kind.)
+        from mmnv3.arch import follow_backbone
+
+        model = follow_backbone(_base_.model, backbone=dict(arch='v2', width=0.5))
+
+    (``_base_`` has to come first, be it an empty list, since an import before it makes
+    a config one of mmengine's lazy kind.)
 
     ``in_channels`` of neck and heads always follow, and so does ``output_stride`` of
     our segmentation heads. ``hidden_channels`` and ``act`` of ``MobileNetV3ClsHead``
@@ -78,11 +79,30 @@ def follow_backbone(model: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         UserError: When there is no such network.
     """
     merged = _merge(model, changes)
-    taps = backbone_taps(merged['backbone'])
+    follows = fit_to_taps(merged, backbone_taps(merged['backbone']))
+    if _name(merged.get('head') or {}) == 'MobileNetV3ClsHead':
+        follows['head'] = {**follows.get('head', {}), **_last_stage(merged, changes)}
+    return _merge(changes or model, follows)
+
+
+def fit_to_taps(model: Mapping[str, Any], taps: Sequence[Tap]) -> dict[str, Any]:
+    """What neck and heads have to be told of the backbone's feature maps.
+
+    Args:
+        model: The model of a config.
+        taps: The feature maps, as of :func:`backbone_taps`.
+
+    Returns:
+        Changes by parts of the model: dicts to merge, and whole lists where a part is
+        one of several heads.
+
+    Raises:
+        UserError: When a head takes a feature map that there is not.
+    """
     channels = tuple(tap.channels for tap in taps)
-    found: dict[str, Any] = {}
     levels: tuple[int, ...] | None = channels
-    neck = merged.get('neck') or {}
+    found: dict[str, Any] = {}
+    neck = model.get('neck') or {}
     if _name(neck) == 'SSDLiteNeck':
         found['neck'] = dict(in_channels=channels)
         options = {k: neck[k] for k in ('extra_channels', 'width') if k in neck}
@@ -90,19 +110,17 @@ def follow_backbone(model: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     elif 'in_channels' in neck:
         found['neck'] = dict(in_channels=channels)
         levels = None
-    if merged.get('bbox_head') and levels:
+    if model.get('bbox_head') and levels:
         found['bbox_head'] = dict(in_channels=levels)
-    if merged.get('head') and levels:
+    if model.get('head') and levels:
         found['head'] = dict(in_channels=channels[-1])
-        if _name(merged['head']) == 'MobileNetV3ClsHead':
-            found['head'].update(_last_stage(merged, changes))
     for name in ('decode_head', 'auxiliary_head'):
-        heads = merged.get(name)
+        heads = model.get(name)
         if isinstance(heads, list | tuple):
             found[name] = [{**head, **_segmenter(head, taps)} for head in heads]
         elif heads:
             found[name] = _segmenter(heads, taps)
-    return _merge(changes or model, found)
+    return found
 
 
 def _last_stage(
