@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.convert.conversion import Converted
-from mmnv3.convert.formats import Format
+from mmnv3.convert.formats import CheckpointFormat
 from mmnv3.convert.recognition import Misfit, MisfitError
 from mmnv3.models.layers import Conv2dSame
 
 
 def list_differences(
-    form: Format, source: str | Path, backbone: nn.Module
+    form: CheckpointFormat, source: str | Path, backbone: nn.Module
 ) -> list[str]:
     """Settings of a backbone that are not those its weights were trained with.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from mmnv3.arch import NetSpec, find_taps, get_spec
-from mmnv3.convert.formats import Format
-from mmnv3.convert.parts import Part
+from mmnv3.arch import NetSpec, find_taps, get_spec, ssdlite_levels
+from mmnv3.convert.formats import CheckpointFormat
+from mmnv3.convert.naming import Part
 from mmnv3.errors import UserError
 from mmnv3.models import LRASPPHead, MobileNetV3, MobileNetV3ClsHead, SSDLiteHead
 from mmnv3.models.ssdlite import SSDLiteNeck
@@ -24,22 +25,22 @@ _CLASSES = {
 
 
 @dataclass(frozen=True)
-class Network:
+class Contents:
     """What a checkpoint was found to hold.
 
     Args:
         form: Its format.
-        arch: The network of the zoo.
-        width: Its width multiplier.
+        arch: The network of the zoo, or a config's own.
+        width: The multiplier of a network of the zoo.
         tail: Its tail.
         num_classes: Outputs per anchor, pixel or picture, background included; None
             where there is no head.
     """
 
-    form: Format
-    arch: str
-    width: float
-    tail: str | None
+    form: CheckpointFormat
+    arch: str | NetSpec
+    width: float = 1.0
+    tail: str | None = None
     num_classes: int | None = None
 
     @property
@@ -48,19 +49,20 @@ class Network:
         return get_spec(self.arch, self.width, self.tail)
 
     def __str__(self) -> str:
-        tail = f', {self.tail} tail' if self.tail else ''
+        if isinstance(self.arch, NetSpec):
+            network = self.arch.name
+        else:
+            tail = f', {self.tail} tail' if self.tail else ''
+            network = f'{self.arch} at width {self.width:g}{tail}'
         classes = f', {self.num_classes} classes' if self.num_classes else ''
-        return (
-            f'{self.form.project} {self.form.task}: {self.arch} at width '
-            f'{self.width:g}{tail}{classes}'
-        )
+        return f'{self.form.project} {self.form.task}: {network}{classes}'
 
 
 @dataclass(frozen=True)
 class Misfit:
     """The keys of a file that keep it from being a network, by name."""
 
-    network: Network
+    network: Contents
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     misshaped: tuple[str, ...] = ()
@@ -91,9 +93,16 @@ class MisfitError(UserError):
 
 
 def recognise(
-    given: Mapping[str, Tensor], forms: Sequence[Format]
-) -> tuple[Network, dict[str, torch.Size]]:
+    given: Mapping[str, Tensor],
+    forms: Sequence[CheckpointFormat],
+    spec: NetSpec | None = None,
+) -> tuple[Contents, dict[str, torch.Size]]:
     """Finds what a state dict holds.
+
+    Args:
+        given: Its tensors.
+        forms: Formats that it may have.
+        spec: A network that it may hold, besides those of the zoo.
 
     Returns:
         The network, and the shapes of our tensors.
@@ -110,7 +119,7 @@ def recognise(
             'project that the file comes from with --from'
         )
     misfits = []
-    for network in _candidates(forms, given):
+    for network in _candidates(forms, given, spec):
         misfit, shapes = _compare(given, network)
         if not misfit.size:
             return network, shapes
@@ -119,22 +128,25 @@ def recognise(
 
 
 def _candidates(
-    forms: Sequence[Format], given: Mapping[str, Tensor]
-) -> Iterator[Network]:
+    forms: Sequence[CheckpointFormat],
+    given: Mapping[str, Tensor],
+    spec: NetSpec | None,
+) -> Iterator[Contents]:
     for form in forms:
-        for arch in form.archs:
-            for width in form.widths:
-                for tail in form.tails:
-                    try:
-                        spec = get_spec(arch, width, tail)
-                    except ValueError:
-                        continue
-                    classes = _count_classes(given, form, spec)
-                    yield Network(form, arch, width, tail, classes)
+        choices = itertools.product(form.archs, form.widths, form.tails)
+        for network in (
+            *(Contents(form, *choice) for choice in choices),
+            *([Contents(form, spec)] if spec and form.holds(spec) else []),
+        ):
+            try:
+                classes = _count_classes(given, form, network.spec)
+            except UserError:  # Not every network has every tail and width.
+                continue
+            yield replace(network, num_classes=classes)
 
 
 def _count_classes(
-    given: Mapping[str, Tensor], form: Format, spec: NetSpec
+    given: Mapping[str, Tensor], form: CheckpointFormat, spec: NetSpec
 ) -> int | None:
     if form.task not in _CLASSES:
         return None
@@ -147,14 +159,15 @@ def _count_classes(
 
 
 def _compare(
-    given: Mapping[str, Tensor], network: Network
+    given: Mapping[str, Tensor], network: Contents
 ) -> tuple[Misfit, dict[str, torch.Size]]:
     parts = network.form.parts(network.spec, given)
     shapes = {
         key: value.shape
         for key, value in build_target(network, parts, given).state_dict().items()
     }
-    pairs = [pair for part in parts for pair in part.keys()]
+    # Some networks have no hidden layer in their head.
+    pairs = [pair for part in parts for pair in part.keys() if pair[0] in shapes]
     missing = [
         theirs
         for _, theirs in pairs
@@ -174,7 +187,7 @@ def _compare(
     return misfit, shapes
 
 
-def is_ignored(key: str, form: Format) -> bool:
+def is_ignored(key: str, form: CheckpointFormat) -> bool:
     """Whether a key belongs to a head that has no counterpart here."""
     return key.startswith(form.ignored) if form.ignored else False
 
@@ -186,7 +199,7 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def build_target(
-    network: Network, parts: Sequence[Part], given: Mapping[str, Tensor]
+    network: Contents, parts: Sequence[Part], given: Mapping[str, Tensor]
 ) -> nn.Module:
     """Builds what a checkpoint is for, without memory for its weights.
 
@@ -214,7 +227,7 @@ def build_target(
             target['neck'] = SSDLiteNeck(taps)
             target['bbox_head'] = SSDLiteHead(
                 max(classes - 1, 1),
-                (*taps, 512, 256, 256, 128),
+                ssdlite_levels(taps),
                 dict(type='mmnv3.SSDLiteAnchorGenerator', layout='torchvision'),
                 loss_cls=None,
             )

@@ -37,7 +37,7 @@ def pool_window(
         The two, or None for the whole map.
 
     Raises:
-        ValueError: For anything else.
+        UserError: For anything else.
     """
     if pool == 'global':
         return None
@@ -46,7 +46,7 @@ def pool_window(
         return (side, side), tuple(pixels // output_stride for pixels in _PIXELS)
     pairs = () if isinstance(pool, str) else tuple(pool)
     if len(pairs) != 2 or not all(_is_size(pair) for pair in pairs):
-        raise ValueError(
+        raise UserError(
             f"pool={pool!r} is impossible; possible: 'paper', 'global', or "
             '((kernel height, width), (stride height, width)) in cells'
         )
@@ -124,7 +124,7 @@ class LRASPPHead(BaseDecodeHead):
             ``ignore_index``.
 
     Raises:
-        ValueError: For a gate or pooling that does not exist.
+        UserError: For a gate or pooling that does not exist.
     """
 
     def __init__(
@@ -143,11 +143,11 @@ class LRASPPHead(BaseDecodeHead):
         **kwargs: object,
     ) -> None:
         if gate not in GATES:
-            raise ValueError(
+            raise UserError(
                 f'gate={gate!r} is unknown; possible: {", ".join(map(repr, GATES))}'
             )
         if len(in_channels) != 2:
-            raise ValueError(
+            raise UserError(
                 f'in_channels={tuple(in_channels)} must be two numbers: of the shallow '
                 'and of the deep map'
             )
@@ -228,7 +228,7 @@ class RASPPHead(BaseDecodeHead):
         **kwargs: Others of mmseg's ``BaseDecodeHead``.
 
     Raises:
-        ValueError: For a pooling that does not exist.
+        UserError: For a pooling that does not exist.
     """
 
     def __init__(

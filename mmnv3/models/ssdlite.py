@@ -127,7 +127,7 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         max_scale: Scale of the last level.
 
     Raises:
-        ValueError: For an unknown layout or a size that is not positive.
+        UserError: For an unknown layout or a size that is not positive.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         max_scale: float = 0.95,
     ) -> None:
         if layout not in _SHAPES:
-            raise ValueError(
+            raise UserError(
                 f'layout={layout!r} is unknown; possible: {", ".join(_SHAPES)}'
             )
         size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
         if len(size) != 2 or min(size) <= 0:
-            raise ValueError(
+            raise UserError(
                 f'input_size={input_size!r} must be one positive number of pixels, '
                 'or (width, height)'
             )
@@ -379,7 +379,7 @@ class SSDLiteHead(SSDHead):
             init_cfg=init_cfg or dict(type='Normal', layer='Conv2d', std=0.03),
         )
         if len(self.in_channels) != self.prior_generator.num_levels:
-            raise ValueError(
+            raise UserError(
                 f'in_channels has {len(self.in_channels)} levels and anchor_generator '
                 f'{self.prior_generator.num_levels}; give both the same number'
             )

@@ -143,7 +143,7 @@ def test_the_papers_windows() -> None:
     ],
 )
 def test_what_is_impossible_is_refused(make, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make()
 
 
