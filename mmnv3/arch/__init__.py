@@ -23,6 +23,7 @@ from mmnv3.arch.spec import (
 from mmnv3.arch.tails import TAILS, apply_tail
 from mmnv3.arch.taps import Tap, find_taps, list_taps, tap_aliases
 from mmnv3.arch.zoo import ZOO
+from mmnv3.errors import UserError
 
 __all__ = [
     'DILATIONS',
@@ -63,7 +64,7 @@ def get_spec(
         tail: ``'detection'``, ``'segmentation'`` or None.
 
     Raises:
-        ValueError: For an unknown name, an impossible width or tail; lists what is
+        UserError: For an unknown name, an impossible width or tail; lists what is
             possible.
     """
     if isinstance(arch, NetSpec):
@@ -73,7 +74,7 @@ def get_spec(
     elif arch in ZOO:
         spec = ZOO[arch]
     else:
-        raise ValueError(
+        raise UserError(
             f'arch={arch!r} is unknown; possible: {", ".join(ZOO)}, or the path of '
             'a .json specification'
         )
