@@ -16,12 +16,11 @@ from mmnv3.convert import (
     guess_project,
     read_state,
     to_ours,
-    write_checkpoint,
 )
 from mmnv3.convert.differences import check_against, count_classes
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
+from mmnv3.engine.checkpoints import write_checkpoint
+from mmnv3.errors import UserError, one_line_errors
 
 
 def main() -> None:
@@ -68,8 +67,8 @@ def main() -> None:
                 console.print(line)
             raise UserError(f'{args.source}: {error}') from None
         write_checkpoint(
-            converted.state,
             args.out,
+            converted.state,
             dict(source=args.source, network=str(converted.network)),
             # What the others read is the state dict itself.
             bare=args.target in ('torchvision', 'timm'),

@@ -20,8 +20,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from rich.console import Console
 
 from mmnv3.deploy import backends
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, one_line_errors
 from studies.latency.results import Results
 from studies.latency.run import (
     BACKENDS,

@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmnv3.deploy.backends import BACKENDS
-from mmnv3.engine.launch import one_line_errors
+from mmnv3.errors import one_line_errors
 from mmnv3.search.latency.run import check, measure
 
 

@@ -14,8 +14,8 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmnv3.engine.launch import one_line_errors, read_config
-from mmnv3.errors import only_remarks
+from mmnv3.engine.launch import read_config
+from mmnv3.errors import one_line_errors, only_remarks
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
 from mmnv3.search.nas.run import Plan, search_config
 from mmnv3.search.nas.search import SearchSettings

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmnv3.arch import NetSpec, find_taps, get_spec, ssdlite_levels
 from mmnv3.convert.formats import CheckpointFormat
 from mmnv3.convert.naming import Part
+from mmnv3.engine.checkpoints import KeyDifferences, describe_shapes
 from mmnv3.errors import UserError
 from mmnv3.models import LRASPPHead, MobileNetV3, MobileNetV3ClsHead, SSDLiteHead
 from mmnv3.models.ssdlite import SSDLiteNeck
@@ -60,23 +61,16 @@ class Contents:
 
 @dataclass(frozen=True)
 class Misfit:
-    """The keys of a file that keep it from being a network, by name."""
+    """The keys of a file that keep it from being a network."""
 
     network: Contents
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    misshaped: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+    keys: KeyDifferences
 
     def lines(self) -> Iterator[str]:
         """The report, a line for every key."""
         yield f'nearest is {self.network}'
         for kind in ('missing', 'unexpected', 'misshaped'):
-            for key in getattr(self, kind):
+            for key in getattr(self.keys, kind):
                 yield f'  {kind}: {key}'
 
 
@@ -84,10 +78,10 @@ class MisfitError(UserError):
     """A file that fits no network that is known; :attr:`misfit` lists its keys."""
 
     def __init__(self, misfit: Misfit) -> None:
+        keys = misfit.keys
         super().__init__(
-            f'{len(misfit.missing)} keys are missing, {len(misfit.unexpected)} '
-            f'unexpected and {len(misfit.misshaped)} of another shape; nothing was '
-            'converted'
+            f'{len(keys.missing)} keys are missing, {len(keys.unexpected)} unexpected '
+            f'and {len(keys.misshaped)} of another shape; nothing was converted'
         )
         self.misfit = misfit
 
@@ -121,10 +115,10 @@ def recognise(
     misfits = []
     for network in _candidates(forms, given, spec):
         misfit, shapes = _compare(given, network)
-        if not misfit.size:
+        if not misfit.keys:
             return network, shapes
         misfits.append(misfit)
-    raise MisfitError(min(misfits, key=lambda misfit: misfit.size))
+    raise MisfitError(min(misfits, key=lambda misfit: len(misfit.keys)))
 
 
 def _candidates(
@@ -174,7 +168,7 @@ def _compare(
         if theirs not in given and not theirs.endswith('num_batches_tracked')
     ]
     misshaped = [
-        f'{theirs} is {tuple(given[theirs].shape)}, wanted {tuple(shapes[ours])}'
+        describe_shapes(theirs, given[theirs].shape, shapes[ours])
         for ours, theirs in pairs
         if theirs in given
         and _squeezed(given[theirs].shape) != _squeezed(shapes.get(ours, ()))
@@ -183,8 +177,8 @@ def _compare(
     unexpected = [
         key for key in given if key not in known and not is_ignored(key, network.form)
     ]
-    misfit = Misfit(network, tuple(missing), tuple(unexpected), tuple(misshaped))
-    return misfit, shapes
+    keys = KeyDifferences(tuple(missing), tuple(unexpected), tuple(misshaped))
+    return Misfit(network, keys), shapes
 
 
 def is_ignored(key: str, form: CheckpointFormat) -> bool:

@@ -114,7 +114,8 @@ class ConfigSource(Source):
         from mmnv3.deploy.backends import BACKENDS, check_backend
         from mmnv3.deploy.describing import default_size
         from mmnv3.deploy.tasks import config_task
-        from mmnv3.engine.launch import existing_checkpoint, read_config
+        from mmnv3.engine.checkpoints import existing_checkpoint
+        from mmnv3.engine.launch import read_config
 
         self._backend = backend or 'pytorch'
         check_backend(self._backend)

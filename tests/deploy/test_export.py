@@ -84,8 +84,8 @@ def test_what_does_not_fit_is_refused(checkpoint, tmp_path, monkeypatch) -> None
     large = {'model.test_cfg.min_bbox_size': 0}
     for args, message in (
         ((DEMO, 'gone.pth', out, 'onnx'), 'gone.pth: there is no such checkpoint'),
-        ((DEMO, text, out, 'onnx'), 'text.pth is not a checkpoint'),
-        ((DEMO, tmp_path / 'list.pth', out, 'onnx'), 'list.pth is not a checkpoint'),
+        ((DEMO, text, out, 'onnx'), 'text.pth cannot be read as a check'),
+        ((DEMO, tmp_path / 'list.pth', out, 'onnx'), 'list.pth holds no state dict'),
         ((street, checkpoint, out, 'onnx'), 'demo.pth does not fit'),
         ((DEMO, checkpoint, out, 'onnx', (300, 320)), 'for 320x320, not 300x320'),
         ((DEMO, checkpoint, out, 'onnx', (0, 320)), 'must be two positive numbers'),

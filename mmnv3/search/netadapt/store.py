@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,9 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from mmnv3.engine.checkpoints import read_checkpoint, write_checkpoint
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.search.runs import Trial
@@ -97,17 +96,12 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes a checkpoint, whole or not at all."""
-    # torch itself reports a full disk without saying so.
-    buffer = io.BytesIO()
-    torch.save(dict(state_dict=dict(state)), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_or_absent(path) as partial:
-        partial.write_bytes(buffer.getbuffer())
+    write_checkpoint(path, state)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a checkpoint of :func:`write_weights`."""
-    return torch.load(path, map_location='cpu', weights_only=True)['state_dict']
+    return read_checkpoint(path).state
 
 
 def write_point(path: Path, point: Point, trial: Trial) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from mmnv3.engine.unfold_norms_hook import unfold_norms
+from mmnv3.engine.hooks.unfold_norms_hook import unfold_norms
 from mmnv3.models import MobileNetV3
 
 
