@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -280,14 +280,15 @@ def load_layer(
 ) -> Runtime:
     """Gives copies of a layer, or what is around them, to a backend."""
     check_backend(backend)
-    if BACKENDS[backend] not in _FROM_ONNX:
+    write = _FROM_ONNX.get(BACKENDS[backend] or '')
+    if not write:
         graph = PlainGraph(LayerGraph(layer, copies, bare), input_shape(layer))
         return load_network(graph, backend, threads)
     info = replace(_INFO, input_shape=input_shape(layer))
     model = onnx_model(layer, copies, bare, info)
     with tempfile.TemporaryDirectory(prefix='mmnv3-layer-') as folder:
         path = Path(folder) / f'layer{file_suffix(backend)}'
-        _FROM_ONNX[BACKENDS[backend]](model, path, info.to_strings())
+        write(model, path, info.to_strings())
         return load_runtime(path, threads)
 
 
@@ -305,13 +306,17 @@ def load_network(
         UserError: When the backend is unknown or not installed.
     """
     check_backend(backend)
-    shape = tuple(graph.example().shape)
+    batch, channels, height, width = graph.example().shape
+    shape = batch, channels, height, width
     info = replace(_INFO, task=graph.task, input_shape=shape)
-    if BACKENDS[backend] is None:
+    # A plain graph has all that exporting asks of one.
+    graph = cast(ExportGraph, graph)
+    file_format = BACKENDS[backend]
+    if file_format is None:
         return run_graph(graph, info, backend, threads)
     with tempfile.TemporaryDirectory(prefix='mmnv3-network-') as folder:
         path = Path(folder) / f'network{file_suffix(backend)}'
-        write_file(graph, info, path, BACKENDS[backend])
+        write_file(graph, info, path, file_format)
         return load_runtime(path, threads)
 
 
