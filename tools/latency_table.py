@@ -16,7 +16,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmnv3.deploy.backends import BACKENDS
 from mmnv3.errors import one_line_errors
-from mmnv3.search.latency.run import check, measure
+from mmnv3.search.latency.check import check
+from mmnv3.search.latency.measuring import measure
+from mmnv3.size import Size
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
         '--plot', type=Path, metavar='FILE.png', help='plot of what --check found'
     )
     args = parser.parse_args()
-    size = tuple(args.size) if args.size else None
+    size = Size(*args.size) if args.size else None
     with one_line_errors():
         if args.check:
             check(

@@ -35,8 +35,25 @@ def config_for(config: Config, spec: NetSpec, arch: str | None = None) -> Config
     Raises:
         UserError: When the backbone is not ours, or taps by ``out_indices``.
     """
-    config = copy.deepcopy(config)
-    old, backbone = config_spec(config), config.model.backbone
+    taps = sampled_taps(config, config_spec(config), spec)
+    edited = copy.deepcopy(config)
+    if 'out_taps' in edited.model.backbone:
+        edited.model.backbone.out_taps = taps
+    return with_spec(edited, spec, arch)
+
+
+def sampled_taps(config: Config, own: NetSpec, spec: NetSpec) -> tuple[str, ...]:
+    """The taps of a config with a sampled network in it; see :func:`config_for`.
+
+    Args:
+        config: The config.
+        own: The config's own network.
+        spec: The network.
+
+    Raises:
+        UserError: As :func:`config_for`.
+    """
+    backbone = config.model.backbone
     if backbone.get('out_indices') is not None:
         raise UserError(
             f'{config.filename}: model.backbone.out_indices={backbone.out_indices} '
@@ -44,12 +61,10 @@ def config_for(config: Config, spec: NetSpec, arch: str | None = None) -> Config
             "out_taps, as ('C4', 'C5')"
         )
     stride = backbone.get('output_stride', 32)
-    if 'out_taps' in backbone:
-        backbone.out_taps = tuple(
-            _same_place(old, spec, name, stride) if name.startswith('block') else name
-            for name in backbone.out_taps
-        )
-    return with_spec(config, spec, arch)
+    return tuple(
+        _same_place(own, spec, name, stride) if name.startswith('block') else name
+        for name in backbone.get('out_taps') or ('C5',)
+    )
 
 
 def _same_place(old: NetSpec, new: NetSpec, name: str, output_stride: int) -> str:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from mmengine.config import Config
 
 from mmnv3.arch import NetSpec
 from mmnv3.benchmark.toolbox_subjects import toolbox_size
+from mmnv3.search.latency.measuring import load_network, time_networks
+from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.timing import load_network, time_networks
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.netadapt.comparison import Measure
-from mmnv3.search.netadapt.configs import build, with_spec
-from mmnv3.search.netadapt.proposals import Price
+from mmnv3.search.netadapt.configs import build, config_spec, with_spec
+from mmnv3.size import Size
 
 _SIZE = 224, 224
 
 
 def config_price(
     config: Config, table: LatencyTable, size: tuple[int, int] | None = None
-) -> Price:
+) -> ConfigPrice:
     """The price of a network with the neck and head of a config.
 
     Args:
@@ -29,16 +29,16 @@ def config_price(
         table: Layers by microseconds.
         size: (width, height) of the picture; the config's own by default.
 
-    Returns:
-        Microseconds of a specification; asked twice it is counted once.
+    Raises:
+        UserError: When the config's model cannot be priced by the table.
     """
-    size = toolbox_size(config, _SIZE, size)
-
-    @cache
-    def price(spec: NetSpec) -> float:
-        return float(table.price_model(build(with_spec(config, spec)), size))
-
-    return price
+    return ConfigPrice(
+        table,
+        Size(*toolbox_size(config, _SIZE, size)),
+        config_spec(config),
+        lambda spec: build(with_spec(config, spec)),
+        config.model.backbone,
+    )
 
 
 def config_measure(
@@ -55,7 +55,7 @@ def config_measure(
         Microseconds of specifications, which take turns; None where the table is of
         another machine, of which nothing can be measured here.
     """
-    size = toolbox_size(config, _SIZE, size)
+    size = Size(*toolbox_size(config, _SIZE, size))
     here = LatencyTable.new(table.backend, table.threads)
     if not table.is_of(here.machine):
         return None

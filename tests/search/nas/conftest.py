@@ -2,14 +2,15 @@
 
 import pytest
 
-from mmnv3.search.latency import timing
-from mmnv3.search.latency.layers import LayerShape
-from mmnv3.search.latency.tracing import layers_of
+from mmnv3.arch.layers import Layer
+from mmnv3.search.latency import measuring
+from mmnv3.search.latency.tracing import trace
+from mmnv3.size import Size
 
-SIZE = 320, 320
+SIZE = Size(320, 320)
 
 
-def law(layer: LayerShape) -> float:
+def law(layer: Layer) -> float:
     """Exactly interpolated, since it is linear in widths and their product."""
     return 1 + sum(layer.widths) / 50 + layer.madds / 1e5
 
@@ -17,10 +18,10 @@ def law(layer: LayerShape) -> float:
 @pytest.fixture
 def machine(monkeypatch) -> None:
     """One whose networks take half as long again as their layers, and 10 µs."""
-    monkeypatch.setattr(timing, 'time_layer', lambda layer, *_: law(layer))
-    monkeypatch.setattr(timing, 'load_network', lambda graph, *_: graph)
+    monkeypatch.setattr(measuring, 'time_layer', lambda layer, *_: law(layer))
+    monkeypatch.setattr(measuring, 'load_network', lambda graph, *_: graph)
 
     def time_networks(graphs, *_):
-        return [1.5 * sum(map(law, layers_of(g, SIZE)[:-1])) + 10 for g in graphs]
+        return [1.5 * sum(map(law, trace(g, SIZE).layers)) + 10 for g in graphs]
 
-    monkeypatch.setattr(timing, 'time_networks', time_networks)
+    monkeypatch.setattr(measuring, 'time_networks', time_networks)

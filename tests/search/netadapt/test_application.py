@@ -13,7 +13,7 @@ from mmnv3.benchmark.complexity import count
 from mmnv3.engine.build import build_model
 from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
-from mmnv3.search.latency import timing
+from mmnv3.search.latency import measuring
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.netadapt import store
 from mmnv3.search.netadapt.application import (
@@ -44,13 +44,13 @@ def found(tmp_path_factory):
     config = read_config(CONFIG)
     torch.manual_seed(0)
     state = build(config).state_dict()
-    sizes = []
+    sizes = set()
 
-    def madds(module, size):
-        sizes.append(size)
-        return count(module, size).madds
+    def madds(layers, overhead):
+        sizes.add(overhead.size)
+        return sum(layer.madds for layer in layers)
 
-    price = config_price(config, SimpleNamespace(price_model=madds))
+    price = config_price(config, SimpleNamespace(latency_us=madds))
     seed = config_spec(config)
 
     def attempt(job):
@@ -68,7 +68,7 @@ def found(tmp_path_factory):
         report=lambda line: None,
     )
     steps = run(search)
-    assert set(sizes) == {(320, 320)}
+    assert sizes == {(320, 320)}
     # Neck and head are in the price: C4 feeds them.
     assert price(seed) > 1.2 * count(build(config).backbone, (320, 320)).madds
     return config, search, steps, write_found(config, search, steps)
@@ -115,8 +115,8 @@ def test_networks_are_measured_where_their_table_is_from(found):
     thin = uniform(search.seed, 0.5)
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
-        patch.setattr(timing, 'NETWORK_SECONDS', 0.0)
-        patch.setattr(timing, 'NETWORK_RUNS', 5)
+        patch.setattr(measuring, 'NETWORK_SECONDS', 0.0)
+        patch.setattr(measuring, 'NETWORK_RUNS', 5)
         slow, fast = measure([search.seed, thin])
     assert fast < slow
     table.machine = {**table.machine, 'processor': 'Pixel 1'}

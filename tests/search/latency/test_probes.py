@@ -4,17 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from mmnv3.arch.layers import Layer
 from mmnv3.deploy.export import export_graph
 from mmnv3.deploy.plain import PlainGraph, plain_info
-from mmnv3.search.latency.graphs import LayerGraph, input_shape
-from mmnv3.search.latency.layers import LayerShape
-from mmnv3.search.latency.onnx_graphs import onnx_model
+from mmnv3.search.latency.probes import LayerGraph, input_shape, onnx_model
 
 
 def test_same_operations(tmp_path: Path) -> None:
     onnx = pytest.importorskip('onnx')
     pytest.importorskip('onnxscript')
-    layer = LayerShape('squeeze_excite', 16, 16, 8, 8, act='hsigmoid', hidden=8)
+    layer = Layer('squeeze_excite', 16, 16, 8, 8, act='hsigmoid', hidden=8)
     graph = PlainGraph(LayerGraph(layer, 2), input_shape(layer))
     info = plain_info(graph)
     export_graph(graph, info, tmp_path / 'layer.onnx', 'onnx')

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
@@ -15,51 +16,58 @@ from mmnv3.benchmark.subject import Request
 from mmnv3.benchmark.subjects import build_random
 from mmnv3.deploy.loading import input_size
 from mmnv3.errors import UserError
+from mmnv3.models import MobileNetV3
+from mmnv3.size import Size
 
 _KERNELS = 3, 5
 _THINNEST = 0.4
 
 
 @dataclass(frozen=True)
-class Seed:
+class ConfigModel:
     """The network of a config.
 
     Args:
         config: Path of the config.
         model: What it builds, with random weights.
-        size: Pixels of the picture, (width, height).
+        size: Pixels of the picture.
     """
 
     config: str
     model: nn.Module
-    size: tuple[int, int]
+    size: Size
 
     @classmethod
-    def read(cls, config: str, size: tuple[int, int] | None = None) -> Seed:
+    def read(cls, config: str, size: Size | None = None) -> ConfigModel:
         """Builds the network of a config.
 
         Args:
             config: Path of the config.
-            size: Pixels of the picture, (width, height); the config's own for None.
+            size: Pixels of the picture; the config's own for None.
 
         Raises:
             UserError: When there is no such config, or its backbone is none of ours.
         """
         model, _ = build_random(Request(config))
-        if not hasattr(getattr(model, 'backbone', None), 'spec'):
+        if not isinstance(getattr(model, 'backbone', None), MobileNetV3):
             raise UserError(f'{config}: its backbone is not of type mmnv3.MobileNetV3')
-        return cls(config, model, input_size(model, size))
+        return cls(config, model, Size(*input_size(model, size)))
+
+    @property
+    def backbone(self) -> MobileNetV3:
+        """The model's backbone."""
+        return cast(MobileNetV3, self.model.backbone)
 
     @property
     def spec(self) -> NetSpec:
         """The backbone's specification."""
-        return self.model.backbone.spec
+        return self.backbone.spec
 
     def fixed_blocks(self) -> frozenset[int]:
         """Blocks, from 0, whose expansion necks and heads read."""
         return frozenset(
             int(tap.layer.removeprefix('block')) - 1
-            for tap in self.model.backbone.taps
+            for tap in self.backbone.taps
             if tap.part in ('expand', 'depthwise')
         )
 
@@ -79,18 +87,20 @@ class Seed:
             return build_random(Request(self.config, options))[0]
 
 
-def random_variants(seed: Seed, count: int, number: int) -> Iterator[nn.Module]:
+def random_variants(
+    config_model: ConfigModel, count: int, seed: int
+) -> Iterator[nn.Module]:
     """Networks of a config with random backbones.
 
     Args:
-        seed: The network of the config.
+        config_model: The network of the config.
         count: How many.
-        number: Of the random sequence.
+        seed: Of the random sequence.
     """
-    chance = random.Random(number)
-    fixed = seed.fixed_blocks()
+    chance = random.Random(seed)
+    fixed = config_model.fixed_blocks()
     for _ in range(count):
-        yield seed.variant(random_spec(seed.spec, chance, fixed))
+        yield config_model.variant(random_spec(config_model.spec, chance, fixed))
 
 
 def random_spec(
