@@ -61,15 +61,14 @@ class LoadCheckedLabels(LoadAnnotations):
 
     def _trained_labels(self, results: dict) -> np.ndarray:
         """What each of the 256 labels of a file becomes, (256,) uint8."""
-        if self.reduce_zero_label is None:
-            self.reduce_zero_label = results['reduce_zero_label']
-        if self.reduce_zero_label != results['reduce_zero_label']:
+        reduce_zero = results['reduce_zero_label']
+        if self.reduce_zero_label not in (None, reduce_zero):
             raise UserError(
                 f'reduce_zero_label is {self.reduce_zero_label} in the pipeline and '
-                f'{results["reduce_zero_label"]} in the data set; set it in the latter'
+                f'{reduce_zero} in the data set; set it in the latter'
             )
         labels = np.arange(256, dtype=np.uint8)
-        if self.reduce_zero_label:
+        if reduce_zero:
             # 0 becomes nothing, as 255 stays; the others move down.
             labels = np.concatenate([[255], labels[:254], [255]]).astype(np.uint8)
         trained = labels.copy()

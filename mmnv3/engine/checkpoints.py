@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +33,16 @@ class Checkpoint(NamedTuple):
 
 
 def existing_checkpoint(path: str) -> str:
-    """Returns the path of a local file as it is; web addresses pass.
+    """Returns the path of a local file, ``~`` resolved; web addresses pass.
 
     Raises:
         UserError: When there is no such file.
     """
-    if '://' not in path and not Path(path).is_file():
+    if '://' in path:
+        return path
+    if not Path(path).expanduser().is_file():
         raise UserError(f'{path}: there is no such checkpoint')
-    return path
+    return os.path.expanduser(path)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -93,13 +97,17 @@ def take_state(content: object, name: str) -> dict[str, Tensor]:
     for key in ('state_dict', 'model'):
         if isinstance(state.get(key), Mapping):
             state = state[key]
-    tensors = {
-        key.removeprefix('module.'): value
+    tensors = OrderedDict(
+        (key.removeprefix('module.'), value)
         for key, value in state.items()
         if isinstance(value, Tensor)
-    }
+    )
     if not tensors:
         raise UserError(f'{name} holds no state dict; give a checkpoint of training')
+    # PyTorch keeps there in which version every layer wrote its tensors.
+    for key, version in getattr(state, '_metadata', {}).items():
+        versions = vars(tensors).setdefault('_metadata', OrderedDict())
+        versions[key.removeprefix('module.')] = version
     return tensors
 
 

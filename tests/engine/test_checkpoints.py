@@ -63,6 +63,19 @@ def test_other_formats_are_read(tmp_path: Path) -> None:
     assert same(read_checkpoint(tmp_path / 'old.pth').state)
 
 
+def test_layers_find_the_version_that_they_were_written_in(tmp_path: Path) -> None:
+    state = torch.nn.Sequential(torch.nn.BatchNorm2d(1)).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    found = read_checkpoint(tmp_path / 'a.pth').state
+    assert found._metadata == state._metadata and found._metadata['0']['version'] == 2
+
+
+def test_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    torch.save(STATE, tmp_path / 'a.pth')
+    assert same(read_checkpoint('~/a.pth').state)
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / 'new' / 'a.pth', STATE, dict(epoch=2))
     state, meta = read_checkpoint(tmp_path / 'new' / 'a.pth')
