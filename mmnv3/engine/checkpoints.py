@@ -70,6 +70,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 f'{path}: not a file of weights only, it asks for {found[1]}; save its '
                 'state_dict alone'
             ) from None
+        if found := re.search(r'WeightsUnpickler error: (\w+ \w+)', text):
+            raise UserError(
+                f'{path}: not a file of weights only ({found[1]}); save its state_dict '
+                'alone, or get the file again if it is damaged'
+            ) from None
         reason = f'{type(error).__name__}: {text.split(". ")[0]}'.removesuffix(': ')
         raise UserError(
             f'{path} cannot be read as a checkpoint, it may be damaged ({reason})'
