@@ -135,7 +135,7 @@ def plot_checks(checks: Mapping[str, Check], path: Path) -> None:
         figure.savefig(partial, dpi=150, format=path.suffix[1:])
 
 
-def check(
+def check_configs(
     configs: Sequence[str],
     path: Path,
     size: Size | None = None,

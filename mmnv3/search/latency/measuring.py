@@ -70,7 +70,7 @@ _SAVE_EVERY = 10
 _VARIANTS, _VARIANTS_SEED = 8, 1_000_003
 
 
-def measure(
+def measure_configs(
     configs: Sequence[str],
     backend: str,
     out: Path,
@@ -207,25 +207,23 @@ def measure_networks(
         runs: See :func:`time_networks`.
     """
     traces = [trace(module, size) for module in modules]
-    overhead = traces[0].overhead
-    known = [table.find_network(layers, overhead) for layers, _ in traces]
+    layers, overhead = [each.layers for each in traces], traces[0].overhead
+    known = [table.find_network(each, overhead) for each in layers]
     if all(known):
         return
     loaded = [
         load_network(as_graph(module, size), table.backend, table.threads)
         for module in modules
     ]
+    found = [
+        NetworkTime(
+            overhead, table.layers_us(each), whole_us, digest_network(each, overhead)
+        )
+        for each, whole_us in zip(layers, time_networks(loaded, runs), strict=True)
+    ]
     # All of them anew: only times of one hour can be compared.
     others = [network for network in table.networks if network not in known]
-    table.networks = others + [
-        NetworkTime(
-            overhead,
-            table.layers_us(layers),
-            whole_us,
-            digest_network(layers, overhead),
-        )
-        for (layers, _), whole_us in zip(traces, time_networks(loaded, runs))
-    ]
+    table.networks = [*others, *found]
     table.save(path)
 
 
@@ -248,31 +246,45 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
     copies = min(COPIES, max(_FEWEST_COPIES, fitting))
     full = load_layer(layer, copies, False, backend, threads)
     bare = _load_bare(bare_layer(layer), copies, backend, threads)
-    shape = input_shape(layer)
-    batch = np.random.default_rng(0).standard_normal(shape, np.float32)
+    batch = _noise(input_shape(layer))
     with_copies, without = time_turns(
         [partial(full, batch), partial(bare, batch)], runs
     )
     return max(0.0, with_copies - without) / copies
 
 
-def time_turns(calls: list[Callable[[], object]], runs: int) -> list[float]:
+def time_turns(
+    calls: Sequence[Callable[[], object]],
+    runs: int,
+    turn: int = 1,
+    seconds: float = 0.0,
+) -> list[float]:
     """Times calls that take turns, so that the processor's pace meets all alike.
 
     Args:
         calls: What is called.
-        runs: Measured calls of each.
+        runs: Measured calls of each, at least.
+        turn: Measured calls of one turn. Where there are several, some that are not
+            measured come first, since others have emptied the processor's cache.
+        seconds: How long they take turns at least.
 
     Returns:
         Microseconds of each: the quantile :data:`QUANTILE` of its calls.
     """
-    times = np.empty((WARMUP + runs, len(calls)))
-    for row in times:
-        for index, call in enumerate(calls):
-            begin = time.perf_counter()
+    for call in calls:
+        for _ in range(WARMUP):
             call()
-            row[index] = time.perf_counter() - begin
-    return [1e6 * float(us) for us in np.quantile(times[WARMUP:], QUANTILE, axis=0)]
+    times: list[list[float]] = [[] for _ in calls]
+    unmeasured = WARMUP if turn > 1 else 0
+    end = time.monotonic() + seconds
+    while len(times[-1]) < runs or time.monotonic() < end:
+        for call, found in zip(calls, times):
+            for index in range(unmeasured + turn):
+                begin = time.perf_counter()
+                call()
+                if index >= unmeasured:
+                    found.append(time.perf_counter() - begin)
+    return [1e6 * float(np.quantile(found, QUANTILE)) for found in times]
 
 
 def load_layer(
@@ -320,11 +332,11 @@ def load_network(
         return load_runtime(path, threads)
 
 
-def time_networks(networks: list[Runtime], runs: int | None = None) -> list[float]:
+def time_networks(networks: Sequence[Runtime], runs: int | None = None) -> list[float]:
     """Times networks, which take turns of several calls each.
 
-    In turns, so that the processor's pace meets all alike; of several calls, since the
-    weights of many networks do not fit into its cache together.
+    Of several, since the weights of many networks do not fit into the processor's cache
+    together.
 
     Args:
         networks: What :func:`load_network` returns.
@@ -334,18 +346,14 @@ def time_networks(networks: list[Runtime], runs: int | None = None) -> list[floa
     Returns:
         Microseconds of each.
     """
-    times: list[list[float]] = [[] for _ in networks]
-    end = time.monotonic() + (NETWORK_SECONDS if runs is None else 0)
-    while len(times[-1]) < (runs or NETWORK_RUNS) or time.monotonic() < end:
-        for network, found in zip(networks, times):
-            shape = network.info.input_shape
-            batch = np.random.default_rng(0).standard_normal(shape, np.float32)
-            for index in range(WARMUP + _TURN):
-                begin = time.perf_counter()
-                network(batch)
-                if index >= WARMUP:
-                    found.append(time.perf_counter() - begin)
-    return [1e6 * float(np.quantile(found, QUANTILE)) for found in times]
+    calls = [partial(network, _noise(network.info.input_shape)) for network in networks]
+    if runs is None:
+        return time_turns(calls, NETWORK_RUNS, _TURN, NETWORK_SECONDS)
+    return time_turns(calls, runs, _TURN)
+
+
+def _noise(shape: Sequence[int]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 @lru_cache(maxsize=64)

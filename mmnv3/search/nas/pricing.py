@@ -23,13 +23,15 @@ from mmnv3.size import Size
 _NETWORKS = 9
 
 
-def config_price(config: Config, table: LatencyTable, size: Size) -> ConfigPrice:
+def config_price(
+    config: Config, table: LatencyTable, size: tuple[int, int]
+) -> ConfigPrice:
     """The price of a network with the neck and head of a config.
 
     Args:
         config: The config.
         table: Layers by microseconds.
-        size: Pixels of the picture.
+        size: Pixels of the picture, (width, height).
 
     Raises:
         UserError: When the config's model cannot be priced by the table.
@@ -37,7 +39,7 @@ def config_price(config: Config, table: LatencyTable, size: Size) -> ConfigPrice
     own = config_spec(config)
     return ConfigPrice(
         table,
-        size,
+        Size(*size),
         own,
         lambda spec: build(config_for(config, spec)),
         config.model.backbone,
@@ -70,7 +72,7 @@ def complete_table(
     table: LatencyTable,
     path: Path,
     space: Space,
-    size: Size,
+    size: tuple[int, int],
     advance: Callable[[int, int], None],
 ) -> int:
     """Measures what a table lacks for a space; a table of elsewhere stays as it is.
@@ -80,7 +82,7 @@ def complete_table(
         table: The table, which gets the layers.
         path: Its file, which gets them too.
         space: The space.
-        size: Pixels of the picture.
+        size: Pixels of the picture, (width, height).
         advance: Called with how many layers are done, of how many.
 
     Returns:
@@ -98,5 +100,5 @@ def complete_table(
         build(config_for(config, space.decode(space.random(chance))))
         for _ in range(_NETWORKS)
     ]
-    measure_networks(table, networks, size, path)
+    measure_networks(table, networks, Size(*size), path)
     return count
