@@ -3,15 +3,13 @@
 The registries import this package for what configs name in it.
 """
 
-from mmnv3.engine.hooks import (
-    AtomicCheckpointHook,
-    CheckpointFitHook,
-    ClassCountHook,
-    CurvesHook,
-    KeepMemoryHook,
-    StopAtNaNHook,
-    UnfoldNormsHook,
-)
+from mmnv3.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
+from mmnv3.engine.hooks.checkpoint_hook import AtomicCheckpointHook
+from mmnv3.engine.hooks.class_count_hook import ClassCountHook
+from mmnv3.engine.hooks.curves_hook import CurvesHook
+from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
+from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
+from mmnv3.engine.hooks.unfold_norms_hook import UnfoldNormsHook
 from mmnv3.engine.legend_visualizer import LegendVisualizer
 
 __all__ = [

@@ -171,6 +171,8 @@ def build_runner(config: Config) -> Runner:
         UserError: When the checkpoint that it starts from cannot be read, or cannot be
             resumed from. The Runner itself would find out after loading all data.
     """
+    if config.get('resume') and not config.get('load_from'):
+        set_resume(config, 'auto')
     if config.get('load_from'):
         meta = read_checkpoint(config.load_from).meta
         if config.get('resume') and 'iter' not in meta:
