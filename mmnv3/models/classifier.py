@@ -5,8 +5,11 @@ from __future__ import annotations
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
+from mmnv3.arch import ZOO
 from mmnv3.models.layers import build_act
 from mmnv3.registry import MODELS
+
+_LARGE = ZOO['large']
 
 
 @MODELS.register_module()
@@ -31,9 +34,9 @@ class MobileNetV3ClsHead(ClsHead):
     def __init__(
         self,
         num_classes: int = 1000,
-        in_channels: int = 960,
-        hidden_channels: int | None = 1280,
-        act: str = 'hswish',
+        in_channels: int = _LARGE.out_channels,
+        hidden_channels: int | None = _LARGE.head.out,
+        act: str = _LARGE.head.act,
         dropout_ratio: float = 0.2,
         loss: dict | None = None,
         init_cfg: dict | list[dict] | None = None,

@@ -10,11 +10,20 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmnv3.arch import backbone_taps, check_choice
 from mmnv3.errors import UserError
-from mmnv3.models.layers import GATES, ConvNormAct
+from mmnv3.models.layers import GATES, ConvNormAct, global_average
 from mmnv3.registry import MODELS
 
 _Pair = tuple[int, int]
+
+# What the defaults fit: the paper's segmenters.
+_LOW, _HIGH = (
+    tap.channels
+    for tap in backbone_taps(
+        dict(tail='segmentation', out_taps=('block6.depthwise', 'C5'))
+    )
+)
 
 # Figure 10, in pixels: a kernel of the whole 769 pixel training crop, and strides of
 # 16 and 20 cells at output stride 16.
@@ -79,15 +88,13 @@ class WindowPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, windows down, windows across)."""
-        if self.window is None:
-            return F.adaptive_avg_pool2d(x, 1)
-        kernel, stride = self.window
-        height, width = x.shape[-2:]
-        fitting = (min(kernel[0], height), min(kernel[1], width))
-        if fitting == (height, width):
-            # The same, and exporters know it as one operator.
-            return F.adaptive_avg_pool2d(x, 1)
-        return F.avg_pool2d(x, fitting, stride)
+        size = x.shape[-2:]
+        kernel, stride = self.window or (size, size)
+        fitting = (min(kernel[0], size[0]), min(kernel[1], size[1]))
+        # The same where they are equal, and exporters know it as one operator.
+        return (
+            global_average(x) if fitting == size else F.avg_pool2d(x, fitting, stride)
+        )
 
     def extra_repr(self) -> str:
         """Shows the window."""
@@ -130,7 +137,7 @@ class LRASPPHead(BaseDecodeHead):
     def __init__(
         self,
         num_classes: int = 19,
-        in_channels: Sequence[int] = (120, 480),
+        in_channels: Sequence[int] = (_LOW, _HIGH),
         channels: int = 128,
         output_stride: int = 16,
         pool: str | Sequence[Sequence[int]] = 'paper',
@@ -142,10 +149,7 @@ class LRASPPHead(BaseDecodeHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
-        if gate not in GATES:
-            raise UserError(
-                f'gate={gate!r} is unknown; possible: {", ".join(map(repr, GATES))}'
-            )
+        check_choice('gate', gate, GATES)
         if len(in_channels) != 2:
             raise UserError(
                 f'in_channels={tuple(in_channels)} must be two numbers: of the shallow '
@@ -213,7 +217,8 @@ class RASPPHead(BaseDecodeHead):
 
     Args:
         num_classes: Classes.
-        in_channels: Channels of the map; 480 is ``MobileNetV3(tail='segmentation')``.
+        in_channels: Channels of the map; by default that of
+            ``MobileNetV3(tail='segmentation')``.
         channels: F of Table 7.
         output_stride: Of the map; only a window of ``pool='paper'`` depends on it.
         pool: ``'global'`` (DeepLab's default), ``'paper'`` or sizes, as in
@@ -234,7 +239,7 @@ class RASPPHead(BaseDecodeHead):
     def __init__(
         self,
         num_classes: int = 19,
-        in_channels: int = 480,
+        in_channels: int = _HIGH,
         channels: int = 256,
         output_stride: int = 16,
         pool: str | Sequence[Sequence[int]] = 'global',
