@@ -122,7 +122,7 @@ def build_layer(layer: Layer, norm_cfg: dict) -> nn.Module:
             squeeze-and-excite.
         norm_cfg: Normalisation, as everywhere in OpenMMLab.
     """
-    if layer.kind == SQUEEZE_EXCITE:
+    if layer.kind == SQUEEZE_EXCITE and layer.act:
         return SqueezeExcite(layer.in_channels, layer.hidden, layer.act)
     return ConvNormAct(
         layer.in_channels,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -52,22 +53,22 @@ def pool_window(
         return None
     if pool == 'paper':
         side = (_CROP - 1) // output_stride + 1
-        return (side, side), tuple(pixels // output_stride for pixels in _PIXELS)
-    pairs = () if isinstance(pool, str) else tuple(pool)
-    if len(pairs) != 2 or not all(_is_size(pair) for pair in pairs):
+        return (side, side), (_PIXELS[0] // output_stride, _PIXELS[1] // output_stride)
+    try:
+        kernel, stride = (_read_pair(pair) for pair in pool)
+    except (TypeError, ValueError):
         raise UserError(
             f"pool={pool!r} is impossible; possible: 'paper', 'global', or "
             '((kernel height, width), (stride height, width)) in cells'
-        )
-    return tuple(pairs[0]), tuple(pairs[1])
+        ) from None
+    return kernel, stride
 
 
-def _is_size(pair: object) -> bool:
-    return (
-        isinstance(pair, Sequence)
-        and len(pair) == 2
-        and all(isinstance(size, int) and size > 0 for size in pair)
-    )
+def _read_pair(pair: Iterable[Any]) -> _Pair:
+    height, width = pair
+    if not all(isinstance(size, int) and size > 0 for size in (height, width)):
+        raise ValueError('not positive numbers of cells')
+    return int(height), int(width)
 
 
 class WindowPool(nn.Module):

@@ -193,9 +193,10 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         Returns:
             (h * w * A, 4), x1, y1, x2, y2 in pixels of the input.
         """
-        key = (*map(int, featmap_size), level_idx, dtype, str(device))
+        rows, columns = map(int, featmap_size)
+        key = (rows, columns, level_idx, dtype, str(device))
         if key not in self._grids:
-            self._grids[key] = self._grid(key[0], key[1], level_idx).to(device, dtype)
+            self._grids[key] = self._grid(rows, columns, level_idx).to(device, dtype)
         return self._grids[key]
 
     def _grid(self, rows: int, columns: int, level: int) -> Tensor:
@@ -451,7 +452,7 @@ class SSDLiteHead(SSDHead):
         Returns:
             Classification and box loss.
         """
-        if self._has_background:
+        if self.loss_cls is None:
             return super().loss_by_feat_single(
                 cls_score, bbox_pred, anchor, *targets, avg_factor=avg_factor
             )
