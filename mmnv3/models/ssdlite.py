@@ -485,15 +485,9 @@ class SSDLiteHead(SSDHead):
         nms = {'type': 'nms', **cfg['nms']}
         plain = set(nms) == {'type', 'iou_threshold'} and nms['type'] == 'nms'
         if not (with_nms and plain) or cfg.get('min_bbox_size', -1) >= 0:
+            maps = cls_score_list, bbox_pred_list, score_factor_list
             return super()._predict_by_feat_single(
-                cls_score_list,
-                bbox_pred_list,
-                score_factor_list,
-                mlvl_priors,
-                img_meta,
-                cfg,
-                rescale,
-                with_nms,
+                *maps, mlvl_priors, img_meta, cfg, rescale, with_nms
             )
         (ranked,) = flatten_maps(
             [level[None] for level in cls_score_list], self.cls_out_channels
