@@ -128,7 +128,7 @@ def _last_stage(
 ) -> dict[str, Any]:
     """What the efficient last stage of a network says about the classifier's head."""
     hidden = Network.of_backbone(merged['backbone']).spec.head
-    follows = dict(hidden_channels=hidden and hidden.out)
+    follows: dict[str, Any] = dict(hidden_channels=hidden and hidden.out)
     if hidden:
         follows['act'] = hidden.act
     said = changes.get('head', {})
@@ -170,8 +170,7 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for key, value in changes.items():
         old = merged.get(key)
         if isinstance(value, Mapping):
-            replaces = value.get(_DELETE) or not isinstance(old, Mapping)
-            value = {k: v for k, v in value.items() if k != _DELETE}
-            value = _merge({} if replaces else old, value)
+            kept = old if isinstance(old, Mapping) and not value.get(_DELETE) else {}
+            value = _merge(kept, {k: v for k, v in value.items() if k != _DELETE})
         merged[key] = value
     return merged

@@ -18,7 +18,7 @@ FORMAT = 'mmnv3-arch-1'
 def save_spec(spec: NetSpec, path: str | os.PathLike[str]) -> None:
     """Writes a specification; the file appears whole or not at all."""
     text = json.dumps({'format': FORMAT, **asdict(spec)}, indent=1)
-    with whole_or_absent(path) as partial:
+    with whole_or_absent(Path(path)) as partial:
         partial.write_text(text + '\n', encoding='utf-8')
 
 

@@ -39,8 +39,8 @@ def _minimalistic(spec: NetSpec) -> NetSpec:
         blocks=tuple(
             replace(block, kernel=3, act='relu', se=None) for block in spec.blocks
         ),
-        last=replace(spec.last, act='relu'),
-        head=replace(spec.head, act='relu'),
+        last=spec.last and replace(spec.last, act='relu'),
+        head=spec.head and replace(spec.head, act='relu'),
     )
 
 

@@ -9,13 +9,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mmnv3.arch import NetSpec, find_taps, get_spec, ssdlite_levels
+from mmnv3.arch import (
+    NetSpec,
+    Network,
+    find_taps,
+    get_spec,
+    list_layers,
+    ssdlite_levels,
+)
+from mmnv3.arch.layers import SQUEEZE_EXCITE
 from mmnv3.convert.formats import CheckpointFormat
 from mmnv3.convert.naming import Part
 from mmnv3.engine.checkpoints import KeyDifferences, describe_shapes
 from mmnv3.errors import UserError
-from mmnv3.models import LRASPPHead, MobileNetV3, MobileNetV3ClsHead, SSDLiteHead
-from mmnv3.models.ssdlite import SSDLiteNeck
+from mmnv3.models import LRASPPHead, MobileNetV3ClsHead, SSDLiteHead, SSDLiteNeck
 
 # Where the rows tell the number of classes, and how many rows each has.
 _CLASSES = {
@@ -156,10 +163,9 @@ def _compare(
     given: Mapping[str, Tensor], network: Contents
 ) -> tuple[Misfit, dict[str, torch.Size]]:
     parts = network.form.parts(network.spec, given)
-    shapes = {
-        key: value.shape
-        for key, value in build_target(network, parts, given).state_dict().items()
-    }
+    heads = _build_heads(network, parts, given).state_dict()
+    shapes = dict(_backbone_shapes(network.spec))
+    shapes.update({key: value.shape for key, value in heads.items()})
     # Some networks have no hidden layer in their head.
     pairs = [pair for part in parts for pair in part.keys() if pair[0] in shapes]
     missing = [
@@ -192,10 +198,26 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def build_target(
+def _backbone_shapes(spec: NetSpec) -> Iterator[tuple[str, torch.Size]]:
+    """Names and shapes of our backbone's tensors."""
+    for layer in list_layers(Network(spec)):
+        for path, (channels, out) in layer.weights().items():
+            name, width = f'backbone.{path}', torch.Size([out])
+            if layer.kind == SQUEEZE_EXCITE:
+                yield f'{name}.weight', torch.Size([out, channels, 1, 1])
+                yield f'{name}.bias', width
+                continue
+            kernel = (layer.kernel, layer.kernel)
+            yield f'{name}.conv.weight', torch.Size([out, channels, *kernel])
+            for part in ('weight', 'bias', 'running_mean', 'running_var'):
+                yield f'{name}.bn.{part}', width
+            yield f'{name}.bn.num_batches_tracked', torch.Size([])
+
+
+def _build_heads(
     network: Contents, parts: Sequence[Part], given: Mapping[str, Tensor]
 ) -> nn.Module:
-    """Builds what a checkpoint is for, without memory for its weights.
+    """Builds what a checkpoint holds beside the backbone, without memory for weights.
 
     Args:
         network: The network.
@@ -211,7 +233,7 @@ def build_target(
         return default if value is None else value.shape[axis]
 
     with torch.device('meta'):
-        target = nn.ModuleDict(dict(backbone=MobileNetV3(spec)))
+        target = nn.ModuleDict()
         if 'head' in held:
             target['head'] = MobileNetV3ClsHead(
                 classes, spec.out_channels, spec.head and spec.head.out

@@ -26,6 +26,7 @@ from mmnv3.deploy.info import (
 )
 from mmnv3.errors import UserError
 from mmnv3.models.nms import static_nms
+from mmnv3.models.ssdlite import flatten_maps
 
 
 class ExportGraph(nn.Module):
@@ -130,11 +131,11 @@ class DetectionGraph(ExportGraph):
         """
         head = self.model.bbox_head
         score_maps, box_maps = head(self.model.extract_feat(image))
-        logits = _flatten(score_maps, head.cls_out_channels)
+        logits = flatten_maps(score_maps, head.cls_out_channels)
         scores = (
             logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
         )
-        deltas = _flatten(box_maps, head.bbox_coder.encode_size)
+        deltas = flatten_maps(box_maps, head.bbox_coder.encode_size)
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
@@ -276,11 +277,3 @@ _PLAIN = {
     'decode_head': _is_encoder_decoder,
     'head': _has_classes,
 }
-
-
-def _flatten(maps: list[Tensor], size: int) -> Tensor:
-    """Joins (N, A * size, H, W) maps of all levels into (N, anchors, size)."""
-    return torch.cat(
-        [level.permute(0, 2, 3, 1).reshape(len(level), -1, size) for level in maps],
-        dim=1,
-    )

@@ -101,12 +101,13 @@ class MobileNetV3(BaseModule):
         plans = {plan.name: plan for plan in self.network.plans()}
         convs = {layer.name: layer for layer in list_layers(self.network)}
         for name in self.layers:
-            if name in plans:
-                until = deepest.part if name == deepest.layer else 'out'
-                module = Bottleneck(plans[name], norm_cfg, padding, until)
-            else:
-                module = build_layer(convs[name], norm_cfg)
-            self.add_module(name, module)
+            until = deepest.part if name == deepest.layer else 'out'
+            self.add_module(
+                name,
+                Bottleneck(plans[name], norm_cfg, padding, until)
+                if name in plans
+                else build_layer(convs[name], norm_cfg),
+            )
         self._freeze()
 
     @property
