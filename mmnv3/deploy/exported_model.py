@@ -16,7 +16,12 @@ from mmnv3.deploy.info import CLASSIFICATION, DETECTION, SEGMENTATION, ModelInfo
 from mmnv3.deploy.results import finish
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.deploy.sources import FILE_BACKENDS
-from mmnv3.deploy.tasks import config_task
+from mmnv3.engine.config import (
+    config_head,
+    config_task,
+    normalization,
+    preprocessor,
+)
 from mmnv3.errors import UserError
 from mmnv3.registry import MODELS
 
@@ -149,7 +154,7 @@ def set_exported(config: Config, file: str) -> None:
     Raises:
         UserError: When the file is not for the config's task, classes or numbers.
     """
-    task, head = config_task(config.model) or (None, {})
+    task, head = config_task(config), config_head(config)
     info = load_runtime(file).info
     if info.task != task:
         raise UserError(
@@ -162,15 +167,15 @@ def set_exported(config: Config, file: str) -> None:
             f'{file} has {len(info.classes)} classes and {config.filename} {count}; '
             'use the config that it was exported from'
         )
-    given = config.model.get('data_preprocessor') or config.get('data_preprocessor', {})
+    given = preprocessor(config)
     if task == CLASSIFICATION:
         # mmpretrain's classifier gives it its type.
         given = {'type': 'ClsDataPreprocessor', **given}
-    rgb = bool(given.get('bgr_to_rgb') or given.get('to_rgb'))
+    own = normalization(config)
     for name, theirs, ours in (
-        ('mean', info.mean, tuple(given.get('mean') or (0, 0, 0))),
-        ('std', info.std, tuple(given.get('std') or (1, 1, 1))),
-        ('channel order', info.channel_order, 'rgb' if rgb else 'bgr'),
+        ('mean', info.mean, own.mean),
+        ('std', info.std, own.std),
+        ('channel order', info.channel_order, own.channel_order),
     ):
         if theirs != ours:
             raise UserError(

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmnv3.errors import UserError
+from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
-DETECTION, SEGMENTATION, CLASSIFICATION = 'detection', 'segmentation', 'classification'
 # A network or a layer without a task, as it is timed.
 PLAIN = 'plain'
 

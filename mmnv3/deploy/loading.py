@@ -9,42 +9,14 @@ from torch import nn
 
 from mmnv3.deploy.backends import BACKENDS, write_file
 from mmnv3.deploy.calibration import read_batches
-from mmnv3.deploy.describing import default_size, describe
+from mmnv3.deploy.describing import describe
 from mmnv3.deploy.export import check_ending
-from mmnv3.deploy.graph import ExportGraph, anchor_size, build_graph, graph_class
-from mmnv3.deploy.info import CLASSIFICATION, DETECTION, ModelInfo
+from mmnv3.deploy.graph import ExportGraph, build_graph
+from mmnv3.deploy.info import ModelInfo
 from mmnv3.engine.build import build_model
+from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
-
-
-def input_size(
-    model: nn.Module, size: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """The input, (width, height) in pixels, that a model is exported for.
-
-    Args:
-        model: What :func:`mmnv3.engine.build.build_model` returns.
-        size: What somebody asks for. By default a detector's is that of its anchors,
-            another model's that of its config's test pipeline, and a classifier's
-            without one is 224x224.
-
-    Raises:
-        UserError: When it is no size, or when nobody says one.
-    """
-    if size:
-        if min(size) <= 0:
-            raise UserError(f'--size {size[0]} {size[1]} must be two positive numbers')
-        return size
-    task = graph_class(model).task
-    size = anchor_size(model) if task == DETECTION else default_size(model.cfg)
-    if size is None:
-        if task != CLASSIFICATION:
-            raise UserError(
-                f'{model.cfg.filename} tests pictures at their own size; say which to '
-                'export with --size WIDTH HEIGHT'
-            )
-        return 224, 224
-    return size
+from mmnv3.tasks import DETECTION
 
 
 def describe_graph(graph: ExportGraph, model: nn.Module) -> ModelInfo:
@@ -89,7 +61,7 @@ def export_config(
         checkpoint: Its weights; random ones for None.
         out: File to write.
         format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
-        size: See :func:`input_size`.
+        size: See :func:`mmnv3.engine.config.input_size`.
         options: Settings of the config to override.
         batch: Pictures of one call.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
@@ -107,7 +79,7 @@ def export_config(
     if precision == 'int8':
         check_int8(format_name, calibration)
     model = build_model(config_path, options, checkpoint)
-    graph = build_graph(model, input_size(model, size), batch, postprocess)
+    graph = build_graph(model, input_size(model.cfg, size), batch, postprocess)
     info = describe_graph(graph, model)
     batches = partial(read_batches, calibration, info)
     write_file(graph, info, Path(out), format_name, precision, batches)

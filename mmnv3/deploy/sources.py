@@ -112,9 +112,8 @@ class ConfigSource(Source):
     ) -> None:
         # They import the toolboxes, which exported files do without.
         from mmnv3.deploy.backends import BACKENDS, check_backend
-        from mmnv3.deploy.describing import default_size
-        from mmnv3.deploy.tasks import config_task
-        from mmnv3.engine.launch import existing_checkpoint, read_config
+        from mmnv3.engine.config import config_task, pipeline_size, read_config
+        from mmnv3.engine.launch import existing_checkpoint
 
         self._backend = backend or 'pytorch'
         check_backend(self._backend)
@@ -123,11 +122,11 @@ class ConfigSource(Source):
         self._size = size and tuple(size)
         self._batch, self._options = batch or 1, options
         self._format = BACKENDS[self._backend]
-        self._task, _ = config_task(self._config.get('model', {})) or (None, None)
+        self._task = config_task(self._config)
         of_any_size = (
             self._task == SEGMENTATION
             and not size
-            and default_size(self._config) is None
+            and pipeline_size(self._config) is None
         )
         self.wants_size = of_any_size
         self.keeps_size = of_any_size and self._backend == 'pytorch'
@@ -168,11 +167,12 @@ class ConfigSource(Source):
         self, picture_size: tuple[int, int] | None
     ) -> tuple[ExportGraph, ModelInfo]:
         from mmnv3.deploy.graph import build_graph
-        from mmnv3.deploy.loading import describe_graph, input_size
+        from mmnv3.deploy.loading import describe_graph
+        from mmnv3.engine.config import input_size
 
         if self._built is None:
             size = input_size(
-                self._model, picture_size if self.wants_size else self._size
+                self._config, picture_size if self.wants_size else self._size
             )
             graph = build_graph(self._model, size, self._batch)
             self._built = graph, describe_graph(graph, self._model)

@@ -10,8 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmnv3.engine.config import read_config
 from mmnv3.engine.fit_hook import describe_misfit
-from mmnv3.engine.launch import existing_checkpoint, read_config
+from mmnv3.engine.launch import existing_checkpoint
 from mmnv3.errors import UserError
 
 

@@ -14,7 +14,7 @@ from mmnv3.deploy.export import FORMATS, export_graph
 from mmnv3.deploy.graph import ExportGraph, build_graph
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from tests.deploy.cases import CASES, random_model
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import torch
 
 from mmnv3.deploy import loading
 from mmnv3.deploy.cache import cached_export
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 
 CONFIG = 'configs/ssdlite_mnv3_small_demo.py'

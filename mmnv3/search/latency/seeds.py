@@ -13,7 +13,7 @@ from torch import nn
 from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible, save_spec
 from mmnv3.benchmark.subject import Request
 from mmnv3.benchmark.subjects import build_random
-from mmnv3.deploy.loading import input_size
+from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
 
 _KERNELS = 3, 5
@@ -48,7 +48,7 @@ class Seed:
         model, _ = build_random(Request(config))
         if not hasattr(getattr(model, 'backbone', None), 'spec'):
             raise UserError(f'{config}: its backbone is not of type mmnv3.MobileNetV3')
-        return cls(config, model, input_size(model, size))
+        return cls(config, model, input_size(model.cfg, size))
 
     @property
     def spec(self) -> NetSpec:

@@ -8,15 +8,13 @@ from functools import cache
 from mmengine.config import Config
 
 from mmnv3.arch import NetSpec
-from mmnv3.benchmark.toolbox_subjects import toolbox_size
+from mmnv3.engine.config import input_size
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.timing import load_network, time_networks
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.netadapt.comparison import Measure
 from mmnv3.search.netadapt.configs import build, with_spec
 from mmnv3.search.netadapt.proposals import Price
-
-_SIZE = 224, 224
 
 
 def config_price(
@@ -32,7 +30,7 @@ def config_price(
     Returns:
         Microseconds of a specification; asked twice it is counted once.
     """
-    size = toolbox_size(config, _SIZE, size)
+    size = input_size(config, size)
 
     @cache
     def price(spec: NetSpec) -> float:
@@ -55,7 +53,7 @@ def config_measure(
         Microseconds of specifications, which take turns; None where the table is of
         another machine, of which nothing can be measured here.
     """
-    size = toolbox_size(config, _SIZE, size)
+    size = input_size(config, size)
     here = LatencyTable.new(table.backend, table.threads)
     if not table.is_of(here.machine):
         return None
