@@ -14,13 +14,14 @@ from mmnv3.benchmark.graph_subjects import combinations, graph_subject
 from mmnv3.benchmark.subject import TORCHVISION, Request, Subject
 from mmnv3.benchmark.toolbox_subjects import toolbox_subject
 from mmnv3.benchmark.torchvision_subjects import torchvision_subject
-from mmnv3.deploy.backends import check_backend
+from mmnv3.deploy.export import describe_graph
 from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
-from mmnv3.deploy.info import SEGMENTATION, ModelInfo
-from mmnv3.deploy.loading import describe_graph
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.runtime import check_backend
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import input_size, pipeline_size, read_config
 from mmnv3.errors import UserError
+from mmnv3.tasks import SEGMENTATION
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Subjects:
 
         Args:
             request: What was asked for.
-            backends: Names of :data:`mmnv3.deploy.backends.BACKENDS`.
+            backends: Names of :data:`mmnv3.deploy.runtime.BACKENDS`.
             precisions: ``'fp32'``, ``'int8'`` or both.
             lenient: Whether a backend that is missing, or that cannot take the model,
                 is noted instead of raised.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
@@ -17,13 +18,15 @@ from mmnv3.errors import UserError
 
 
 def build_model(
-    config_path: str, options: dict | None = None, checkpoint: str | None = None
+    config: str | Config,
+    options: dict | None = None,
+    checkpoint: str | None = None,
 ) -> nn.Module:
     """Builds the model of a config, in eval mode.
 
     Args:
-        config_path: The config.
-        options: Settings of the config to override.
+        config: The config, or its file.
+        options: Settings to override in a file.
         checkpoint: Weights; random ones, always the same, without.
 
     Returns:
@@ -35,7 +38,8 @@ def build_model(
             is another network's.
     """
     torch.manual_seed(0)
-    config = read_config(config_path, options)
+    if not isinstance(config, Config):
+        config = read_config(config, options)
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
         model = MODELS.build(config.model)
     model.cfg, model.dataset_meta = config, None
@@ -49,7 +53,7 @@ def build_model(
         state = given.get('state_dict', given)
         misfit, _ = describe_misfit(model.state_dict(), state)
         if misfit:
-            raise UserError(f'{checkpoint} does not fit {config_path}: {misfit}')
+            raise UserError(f'{checkpoint} does not fit {config.filename}: {misfit}')
         model.load_state_dict(state)
         model.dataset_meta = (given.get('meta') or {}).get('dataset_meta')
     return model.eval()

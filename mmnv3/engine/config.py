@@ -154,6 +154,11 @@ def picture_steps(
     if size != own and own is not None:
         steps = _for_size(config, steps, own, size)
     steps = _with_padding(config, steps)
+    if own is None and steps and config_task(config) == DETECTION:
+        raise UserError(
+            f'{config.filename} brings pictures to different sizes, and a detector '
+            'takes one; give Resize keep_ratio=False, or a Pad of one size after it'
+        )
     resized = [step for step in steps if isinstance(step, Resize) and step.keep_ratio]
     if own is None and size and resized:
         # Only a size that pictures do come out in.

@@ -9,8 +9,8 @@ import openvino
 import pytest
 import torch
 
-from mmnv3.deploy.export import FORMATS, Format, export_graph
-from mmnv3.deploy.loading import export_config
+from mmnv3.deploy import export as exporting
+from mmnv3.deploy.export import FORMATS, export_config, export_graph
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
@@ -122,7 +122,7 @@ def test_a_failed_export_leaves_the_old_file(exported, tmp_path, monkeypatch) ->
         path.write_text('half')
         raise OSError('disk full')
 
-    monkeypatch.setitem(FORMATS, 'onnx', Format(('.onnx',), write))
+    monkeypatch.setitem(exporting._WRITERS, 'onnx', write)
     out = tmp_path / 'a.onnx'
     out.write_text('old')
     with pytest.raises(OSError, match='disk full'):

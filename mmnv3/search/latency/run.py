@@ -35,7 +35,7 @@ def measure(
 
     Args:
         configs: Paths of configs.
-        backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
         out: Table to write, or to go on with.
         size: Pixels of the picture, (width, height); each config's own for None.
         threads: Threads of one call.

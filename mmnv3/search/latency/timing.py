@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from mmnv3.deploy.backends import (
-    BACKENDS,
-    check_backend,
-    file_suffix,
-    run_graph,
-    write_file,
-)
-from mmnv3.deploy.graph import ExportGraph
+from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.plain import PlainGraph
-from mmnv3.deploy.runtime import Runtime, load_runtime
+from mmnv3.deploy.runtime import (
+    BACKENDS,
+    Runtime,
+    check_backend,
+    file_suffix,
+    load_runtime,
+    run_graph,
+)
 from mmnv3.search.latency.graphs import FEW, LayerGraph, bare_layer, input_shape
 from mmnv3.search.latency.layers import LayerShape
 from mmnv3.search.latency.onnx_graphs import onnx_model
@@ -55,7 +55,7 @@ def time_layer(
 
     Args:
         layer: The layer.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
         runs: Measured calls.
 
@@ -119,7 +119,7 @@ def load_network(
 
     Args:
         graph: What :func:`mmnv3.search.latency.tracing.as_graph` returns.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
 
     Raises:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
-from mmnv3.deploy.plain import PlainGraph
+from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
 from mmnv3.errors import UserError
 from mmnv3.search.latency.layers import (
     ADD,

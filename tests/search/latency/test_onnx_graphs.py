@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmnv3.deploy.export import export_graph
-from mmnv3.deploy.plain import PlainGraph, plain_info
+from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.search.latency.graphs import LayerGraph, input_shape
 from mmnv3.search.latency.layers import LayerShape
 from mmnv3.search.latency.onnx_graphs import onnx_model
