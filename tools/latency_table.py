@@ -14,7 +14,7 @@ from pathlib import Path
 # A thread that waits by spinning would take its core from the next layer's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmnv3.deploy.backends import BACKENDS
+from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import one_line_errors
 from mmnv3.search.latency.check import check_configs
 from mmnv3.search.latency.measuring import measure_configs

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import one_line_errors, only_remarks
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.netadapt import application

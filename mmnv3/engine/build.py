@@ -7,23 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmnv3.engine.checkpoints import compare_states, read_checkpoint
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 
 
 def build_model(
-    config_path: str, options: dict | None = None, checkpoint: str | None = None
+    config: str | Config,
+    options: dict | None = None,
+    checkpoint: str | None = None,
 ) -> nn.Module:
     """Builds the model of a config, in eval mode.
 
     Args:
-        config_path: The config.
-        options: Settings of the config to override.
+        config: The config, or its file.
+        options: Settings to override in a file.
         checkpoint: Weights; random ones, always the same, without.
 
     Returns:
@@ -35,7 +38,8 @@ def build_model(
             is another network's.
     """
     torch.manual_seed(0)
-    config = read_config(config_path, options)
+    if not isinstance(config, Config):
+        config = read_config(config, options)
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
         model = MODELS.build(config.model)
     model.cfg, model.dataset_meta = config, None
@@ -43,7 +47,9 @@ def build_model(
         # What the config would start a training from need not be there.
         state, meta = read_checkpoint(checkpoint)
         if differences := compare_states(model.state_dict(), state):
-            raise UserError(f'{checkpoint} does not fit {config_path}: {differences}')
+            raise UserError(
+                f'{checkpoint} does not fit {config.filename}: {differences}'
+            )
         model.load_state_dict(state)
         model.dataset_meta = meta.get('dataset_meta')
     else:

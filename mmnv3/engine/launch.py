@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 
 
@@ -42,19 +43,6 @@ def base_parser(description: str) -> argparse.ArgumentParser:
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
     )
     return parser
-
-
-def read_config(path: str, options: dict | None = None) -> Config:
-    """Reads a config and overrides some of its settings.
-
-    Raises:
-        UserError: When the file is missing.
-    """
-    if not Path(path).is_file():
-        raise UserError(f'{path}: there is no such config file')
-    config = Config.fromfile(path)
-    config.merge_from_dict(options or {})
-    return config
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -14,8 +14,8 @@ from mmnv3.benchmark.subject import Request
 from mmnv3.benchmark.trainees import build_trainees, config_trainee
 from mmnv3.benchmark.training_speed import measure_steps, measure_with_data
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
+from mmnv3.engine.config import read_config
 from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
-from mmnv3.engine.launch import read_config
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt.configs import build, config_spec, with_spec
 from mmnv3.search.netadapt.multipliers import uniform

@@ -14,7 +14,7 @@ from torch import nn
 from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible, save_spec
 from mmnv3.benchmark.subject import Request
 from mmnv3.benchmark.subjects import build_random
-from mmnv3.deploy.loading import input_size
+from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from mmnv3.size import Size
@@ -51,7 +51,7 @@ class ConfigModel:
         model, _ = build_random(Request(config))
         if not isinstance(getattr(model, 'backbone', None), MobileNetV3):
             raise UserError(f'{config}: its backbone is not of type mmnv3.MobileNetV3')
-        return cls(config, model, Size(*input_size(model, size)))
+        return cls(config, model, input_size(model.cfg, size))
 
     @property
     def backbone(self) -> MobileNetV3:

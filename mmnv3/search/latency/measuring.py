@@ -20,18 +20,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from torch import nn
 
 from mmnv3.arch.layers import Layer
-from mmnv3.deploy.backends import (
-    BACKENDS,
-    check_backend,
-    file_suffix,
-    run_graph,
-    write_file,
-)
-from mmnv3.deploy.graph import ExportGraph
+from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.plain import PlainGraph
-from mmnv3.deploy.runtime import Runtime, load_runtime
+from mmnv3.deploy.runtime import (
+    BACKENDS,
+    Runtime,
+    check_backend,
+    file_suffix,
+    load_runtime,
+    run_graph,
+)
 from mmnv3.errors import UserError
 from mmnv3.search.latency.config_models import ConfigModel, random_variants
 from mmnv3.search.latency.grid import search_grid
@@ -83,7 +83,7 @@ def measure_configs(
 
     Args:
         configs: Paths of configs.
-        backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
         out: Table to write, or to go on with.
         size: Pixels of the picture; each config's own for None.
         threads: Threads of one call.
@@ -232,7 +232,7 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
 
     Args:
         layer: The layer.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
         runs: Measured calls.
 
@@ -311,7 +311,7 @@ def load_network(
 
     Args:
         graph: What :func:`mmnv3.search.latency.tracing.as_graph` returns.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
 
     Raises:

@@ -19,7 +19,7 @@ from scipy.optimize import nnls
 
 from mmnv3.arch.layers import CONV, KINDS, LINEAR, SQUEEZE_EXCITE, Layer
 from mmnv3.benchmark.machine import describe_machine, machine_line
-from mmnv3.deploy.backends import check_backend
+from mmnv3.deploy.runtime import check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.size import Size
@@ -234,7 +234,7 @@ class LatencyTable:
     """What layers cost.
 
     Args:
-        backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
         machine: What :func:`mmnv3.benchmark.machine.describe_machine` returns.
         layers: Microseconds by layer, each alone.

@@ -21,8 +21,7 @@ from mmnv3.arch.layers import (
     SQUEEZE_EXCITE,
     Layer,
 )
-from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
-from mmnv3.deploy.plain import PlainGraph
+from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
 from mmnv3.errors import UserError
 from mmnv3.search.latency.table import Overhead
 from mmnv3.size import Size

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mmnv3.benchmark.toolbox_subjects import toolbox_size
+from mmnv3.engine.config import input_size
 from mmnv3.files import whole_or_absent
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.history import Sample, best, writing
@@ -33,6 +33,7 @@ class Plan:
         budget: The training of every network.
         work_dir: Where everything is kept.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
+        size: (width, height) of the picture that is priced; the config's own for None.
     """
 
     space: str
@@ -40,6 +41,7 @@ class Plan:
     budget: Budget
     work_dir: Path
     ray: str | None = None
+    size: tuple[int, int] | None = None
 
 
 def search_config(
@@ -62,7 +64,7 @@ def search_config(
     """
     space = get_space(plan.space, config.model.backbone.get('tail'))
     target = settings.reward.target
-    price = _open_price(config, space, plan.table, console)
+    price = _open_price(config, space, plan, console)
     fastest, slowest = check_target(space, price, target)
     console.print(
         f'{space.size:.1e} settings of the space {space.name!r}, from '
@@ -98,9 +100,10 @@ def search_config(
     return samples
 
 
-def _open_price(config: Config, space: Space, path: Path, console: Console) -> Price:
+def _open_price(config: Config, space: Space, plan: Plan, console: Console) -> Price:
+    path = plan.table
     table = LatencyTable.load(path)
-    size = toolbox_size(config, (224, 224), None)
+    size = input_size(config, plan.size)
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(f'layers that {path.name} lacks', total=None)

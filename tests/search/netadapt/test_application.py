@@ -11,7 +11,7 @@ import torch
 from mmnv3.arch import save_spec
 from mmnv3.benchmark.complexity import count
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.latency import measuring
 from mmnv3.search.latency.table import LatencyTable
@@ -36,6 +36,7 @@ from tests.engine.conftest import demo_data
 __all__ = ['config_of_detection', 'demo_data']
 
 CONFIG = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py'
+OF_ANY_SIZE = f'{ROOT}/configs/lraspp_mnv3_small_demo.py'
 
 
 @pytest.fixture(scope='module')
@@ -142,3 +143,13 @@ def test_the_final_training_follows_the_whole_schedule(
     assert 0 <= value <= 1 and trained['message_hub'] is not None
     # It goes on, and has nothing left to do.
     assert train_final(tmp_path / 'found.py', how) == pytest.approx(value, abs=1e-6)
+
+
+def test_pictures_of_any_size_are_not_priced_at_a_made_up_one():
+    config, sizes = read_config(OF_ANY_SIZE), []
+    table = SimpleNamespace(price_model=lambda model, size: sizes.append(size) or 1)
+    for price in (config_price, config_measure):
+        with pytest.raises(UserError, match=r'demo.*say one with --size WIDTH HEIGHT'):
+            price(config, table)
+    assert config_price(config, table, (96, 64))(config_spec(config)) == 1
+    assert sizes == [(96, 64)]

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.netadapt.configs import build, config_rules, config_spec, with_spec
 from mmnv3.search.netadapt.multipliers import uniform
