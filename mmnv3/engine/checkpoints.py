@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -65,10 +66,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         given = _read(path)
     except Exception as error:  # A strange file makes the unpickler raise anything.
         text = ' '.join(str(error).split())
-        if found := re.search(r'unsupported global:? (?:GLOBAL )?(\S+)', text, re.I):
+        if isinstance(error, UnpicklingError):
+            found = re.search(r'unsupported global:? (?:GLOBAL )?(\S+)', text, re.I)
+            wish = f', it asks for {found[1]}' if found else ''
             raise UserError(
-                f'{path}: not a file of weights only, it asks for {found[1]}; save its '
-                'state_dict alone'
+                f'{path}: not a file of weights only{wish}; save its state_dict alone'
             ) from None
         if found := re.search(r'WeightsUnpickler error: (\w+ \w+)', text):
             raise UserError(

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,7 @@ def wrong(tmp_path: Path) -> Path:
     (tmp_path / 'text.pth').write_text('hello')
     torch.save(dict(state_dict=Evil(tmp_path / 'run')), tmp_path / 'evil.pth')
     torch.save(torch.nn.Linear(2, 2), tmp_path / 'module.pth')
+    (tmp_path / 'plain.pth').write_bytes(pickle.dumps(Evil(tmp_path / 'run')))
     torch.save([1], tmp_path / 'list.pth')
     torch.save(dict(state_dict={}, meta={}), tmp_path / 'none.pth')
     torch.save(dict(epoch=3), tmp_path / 'number.pth')
@@ -128,6 +130,7 @@ def wrong(tmp_path: Path) -> Path:
         ('text.pth', 'text.pth cannot be read'),
         ('evil.pth', r'evil.pth: not a file of weights only, it asks for posix\.mkdir'),
         ('module.pth', r'not a file of weights only, it asks for torch\.nn\.\S*Linear'),
+        ('plain.pth', 'plain.pth: not a file of weights only; save its state_dict'),
         ('list.pth', 'list.pth holds no state dict; give a checkpoint of training'),
         ('none.pth', 'none.pth holds no state dict'),
         ('number.pth', 'number.pth holds no state dict'),
