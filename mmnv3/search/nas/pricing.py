@@ -10,13 +10,17 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmnv3.arch.layers import Layer
+from mmnv3.search.configs import (
+    build,
+    config_network,
+    sampled_taps,
+    with_sampled_spec,
+)
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.measuring import measure_layers, measure_networks
 from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.nas.proxy import config_for, sampled_taps
 from mmnv3.search.nas.space import Space
-from mmnv3.search.netadapt.configs import build, config_spec
 from mmnv3.size import Size
 
 # Random networks of the space that tell how layers add up.
@@ -36,12 +40,12 @@ def config_price(
     Raises:
         UserError: When the config's model cannot be priced by the table.
     """
-    own = config_spec(config)
+    own = config_network(config).spec
     return ConfigPrice(
         table,
         Size(*size),
         own,
-        lambda spec: build(config_for(config, spec)),
+        lambda spec: build(with_sampled_spec(config, spec)),
         config.model.backbone,
         lambda spec: sampled_taps(config, own, spec),
     )
@@ -97,7 +101,7 @@ def complete_table(
     count = measure_layers(table, layers, path, advance=advance)
     chance = random.Random(0)
     networks = [
-        build(config_for(config, space.decode(space.random(chance))))
+        build(with_sampled_spec(config, space.decode(space.random(chance))))
         for _ in range(_NETWORKS)
     ]
     measure_networks(table, networks, Size(*size), path)

@@ -8,12 +8,12 @@ from mmengine.config import Config
 
 from mmnv3.arch import NetSpec
 from mmnv3.engine.config import input_size
+from mmnv3.search.configs import build, config_network, with_spec
 from mmnv3.search.latency.measuring import load_network, time_networks
 from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.netadapt.comparison import Measure
-from mmnv3.search.netadapt.configs import build, config_spec, with_spec
 
 
 def config_price(
@@ -32,7 +32,7 @@ def config_price(
     return ConfigPrice(
         table,
         input_size(config, size),
-        config_spec(config),
+        config_network(config).spec,
         lambda spec: build(with_spec(config, spec)),
         config.model.backbone,
     )

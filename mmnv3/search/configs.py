@@ -1,4 +1,8 @@
-"""The config of a short training, from that of a long one."""
+"""What a search makes of a config: another network in it, and a short training.
+
+Neck and heads follow the network. A short training keeps the config's recipe, with its
+schedule in proportion, and can hold out data to score on.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,27 @@ import itertools
 import math
 import os
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
 
+from mmnv3.arch import (
+    NetSpec,
+    Network,
+    backbone_taps,
+    find_taps,
+    fit_to_taps,
+    list_taps,
+)
 from mmnv3.errors import UserError
+from mmnv3.models import MobileNetV3
 
 # What a short training does not want, by the end of its type's name.
 _UNWANTED_HOOKS = (
@@ -31,6 +47,159 @@ _TIMES = ('begin', 'end', 'T_max', 'step_size', 'milestones', 'total_steps')
 _DET_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
 _COUNTER = itertools.count()
+
+
+def config_network(config: Config) -> Network:
+    """The network of a config's backbone.
+
+    Raises:
+        UserError: When its backbone is not ours.
+    """
+    backbone = config.model.backbone
+    if backbone.type.split('.')[-1] != MobileNetV3.__name__ or (
+        '.' not in backbone.type and config.get('default_scope') != 'mmdet'
+    ):
+        raise UserError(
+            f'{config.filename}: the searches edit backbones of type '
+            f"'mmnv3.MobileNetV3', and this is {backbone.type!r}"
+        )
+    return Network.of_backbone(backbone)
+
+
+def with_spec(config: Config, spec: NetSpec, arch: str | None = None) -> Config:
+    """A config with another network in it, whose taps have the names of the old one's.
+
+    Args:
+        config: Of detection, segmentation or classification; stays as it is.
+        spec: The network's table; output stride, dilation and padding stay the
+            config's.
+        arch: How to name it: the path of its file, as of :func:`beside_config`.
+            Without, the specification itself stands in the config, which can then be
+            trained but not read again.
+
+    Returns:
+        The config. Neck and head take what the backbone gives. The backbone names no
+        pretrained weights, since they are another network's.
+    """
+    config = copy.deepcopy(config)
+    backbone = config.model.backbone
+    backbone.update(arch=spec, width=1.0, tail=None)
+    backbone.init_cfg = _without_pretrained(backbone.get('init_cfg'))
+    set_taps(config.model, [tap.channels for tap in backbone_taps(backbone)])
+    if arch:
+        backbone.arch = arch
+    return config
+
+
+def with_sampled_spec(config: Config, spec: NetSpec, arch: str | None = None) -> Config:
+    """A config with a network of other blocks in it; the taps move, see `sampled_taps`.
+
+    Args:
+        config: The config; stays as it is.
+        spec: The network.
+        arch: The path of its file, if the config is to be written.
+
+    Raises:
+        UserError: When the backbone is not ours, or taps by ``out_indices``.
+    """
+    taps = sampled_taps(config, config_network(config).spec, spec)
+    edited = copy.deepcopy(config)
+    if 'out_taps' in edited.model.backbone:
+        edited.model.backbone.out_taps = taps
+    return with_spec(edited, spec, arch)
+
+
+def sampled_taps(config: Config, own: NetSpec, spec: NetSpec) -> tuple[str, ...]:
+    """The taps of a config with a network of other blocks in it.
+
+    A tap such as ``'block6.depthwise'`` becomes the deepest of the same part and
+    reduction, or the output of the deepest block of that reduction where the blocks
+    have no such part.
+
+    Args:
+        config: The config.
+        own: The config's own network.
+        spec: The network.
+
+    Raises:
+        UserError: When the config taps by ``out_indices``, or where the network has no
+            blocks.
+    """
+    backbone = config.model.backbone
+    if backbone.get('out_indices') is not None:
+        raise UserError(
+            f'{config.filename}: model.backbone.out_indices={backbone.out_indices} '
+            'counts the layers of one network, and the search has many; name '
+            "out_taps, as ('C4', 'C5')"
+        )
+    stride = backbone.get('output_stride', 32)
+    return tuple(
+        _same_place(own, spec, name, stride) if name.startswith('block') else name
+        for name in backbone.get('out_taps') or ('C5',)
+    )
+
+
+def _same_place(old: NetSpec, new: NetSpec, name: str, output_stride: int) -> str:
+    (tap,) = find_taps(old, (name,), output_stride)
+    for part in (tap.part, 'out'):
+        places = [
+            other.name
+            for other in list_taps(new, output_stride).values()
+            if other.reduction == tap.reduction
+            and other.part == part
+            and other.layer.startswith('block')
+        ]
+        if places:
+            return places[-1]
+    raise UserError(
+        f'out_taps names {name!r} at stride {tap.reduction}, where the space has no '
+        'blocks'
+    )
+
+
+def beside_config(name: str) -> str:
+    """Names a file by the config that lies beside it, so that both can be moved.
+
+    Args:
+        name: Of the file.
+
+    Returns:
+        The path as a config says it; mmengine fills in the folder when it reads one.
+    """
+    return f'{{{{ fileDirname }}}}/{name}'
+
+
+def set_taps(model: ConfigDict, channels: Sequence[int]) -> None:
+    """Tells a model's neck and heads how many channels the backbone's taps have."""
+    taps = [
+        replace(tap, channels=number)
+        for tap, number in zip(backbone_taps(model.backbone), channels, strict=True)
+    ]
+    for part, follows in fit_to_taps(model, taps).items():
+        if isinstance(follows, list):
+            model[part] = follows
+        else:
+            model[part].update(follows)
+
+
+def _without_pretrained(init_cfg: Any) -> Any:
+    """What is left of an initialisation without pretrained weights."""
+    if isinstance(init_cfg, dict):
+        init_cfg = [init_cfg]
+    kept = [item for item in init_cfg or [] if not item['type'].endswith('Pretrained')]
+    return kept or None
+
+
+def build(config: Config) -> nn.Module:
+    """The model of a config, in eval mode."""
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
+        return MODELS.build(config.model).eval()
+
+
+def build_shapes(config: Config) -> nn.Module:
+    """The same without memory for its weights."""
+    with torch.device('meta'):
+        return build(config)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@ import random
 import pytest
 import torch
 
-from mmnv3.search.nas.controller import Controller
-from mmnv3.search.nas.ppo import PPO, PPOSettings
+from mmnv3.search.nas.controller import PPO, Controller, PPOSettings
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.space import get_space
-from tests.search.nas.oracles import oracle_accuracy, oracle_latency
+from tests.search.nas.oracle import oracle_accuracy, oracle_latency
 
 
 def learn(reward, kinds, repeats, seed, batches, batch_size=10, settings=None):

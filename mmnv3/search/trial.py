@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -19,11 +20,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
 from mmnv3.engine.launch import build_runner
 from mmnv3.errors import UserError
-from mmnv3.search.short_config import Budget, short_config
-
-__all__ = ['METRICS', 'Budget', 'Trial', 'metric_name', 'train_and_score']
+from mmnv3.search.configs import Budget, short_config
+from mmnv3.search.pool import Failure, run_jobs
 
 State = Mapping[str, Tensor]
+Job = TypeVar('Job')
+Result = TypeVar('Result')
 
 # The figure that a toolbox judges by.
 METRICS = {
@@ -31,9 +33,12 @@ METRICS = {
     'mmseg': 'mIoU',
     'mmpretrain': 'accuracy/top1',
 }
+# Those that are of 100.
+_PERCENT = (METRICS['mmseg'], METRICS['mmpretrain'])
 # The statistics of batch normalisation shall forget their origin several times over.
 _MEMORIES = 5
 _FASTEST_MOMENTUM = 0.1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,39 @@ class Trial:
     seconds: float = 0.0
     problem: str | None = None
     state: State | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The value, 0 to 1."""
+        if self.value is None:
+            return None
+        return self.value / (100 if self.metric in _PERCENT else 1)
+
+
+def run_trials(
+    function: Callable[[Job], Result], jobs: Sequence[Job], ray: str | None = None
+) -> Iterator[tuple[int, Result | Failure]]:
+    """Runs trainings as :func:`mmnv3.search.pool.run_jobs` does.
+
+    Yields:
+        The index of a job and what came of it; of one that broke down, for want of
+        memory or because its worker was lost, a :class:`mmnv3.search.pool.Failure`.
+
+    Raises:
+        UserError: For what concerns all trainings: a config that cannot be trained,
+            or a full disk.
+    """
+    for index, result in run_jobs(function, jobs, ray):
+        if isinstance(result, Failure):
+            error = result.error
+            if isinstance(error, UserError):
+                raise error
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise UserError(
+                    f'there is no space left for {error.filename or "the log"}; free '
+                    'some and run the same command again: what was saved stays'
+                ) from error
+        yield index, result
 
 
 def train_and_score(
@@ -103,13 +141,14 @@ def train_and_score(
                 runner.logger.removeHandler(handler)
                 handler.close()
     value = watch.metrics.get(metric)
-    if problem is None and value is None:
-        raise UserError(
-            f'{config.filename}: val_evaluator gives no {metric}; it gives '
-            f'{", ".join(watch.metrics) or "nothing"}'
-        )
-    if problem is None and not math.isfinite(value):
-        problem = f'{metric} is {value}'
+    if problem is None:
+        if value is None:
+            raise UserError(
+                f'{config.filename}: val_evaluator gives no {metric}; it gives '
+                f'{", ".join(watch.metrics) or "nothing"}'
+            )
+        if not math.isfinite(value):
+            problem = f'{metric} is {value}'
     return Trial(
         metric=metric,
         value=None if problem else value,
