@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmnv3.arch import backbone_taps, check_choice
 from mmnv3.errors import UserError
-from mmnv3.models.layers import GATES, ConvNormAct, global_average
+from mmnv3.models.layers import GATES, ConvNormAct
 from mmnv3.registry import MODELS
 
 _Pair = tuple[int, int]
@@ -94,7 +94,9 @@ class WindowPool(nn.Module):
         fitting = (min(kernel[0], size[0]), min(kernel[1], size[1]))
         # The same where they are equal, and exporters know it as one operator.
         return (
-            global_average(x) if fitting == size else F.avg_pool2d(x, fitting, stride)
+            F.adaptive_avg_pool2d(x, 1)
+            if fitting == size
+            else F.avg_pool2d(x, fitting, stride)
         )
 
     def extra_repr(self) -> str:

@@ -4,13 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import openvino
 import pytest
 import torch
+from torch import nn
 
 from mmnv3.deploy import export as exporting
 from mmnv3.deploy.export import FORMATS, export_config, export_graph
+from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
@@ -153,3 +156,24 @@ def test_openvino_files_are_static(exported) -> None:
     assert list(model.input('image').shape) == [1, 3, 128, 193]
     kinds = {operation.get_type_name() for operation in model.get_ops()}
     assert 'GroupConvolution' in kinds and 'BatchNormInference' not in kinds
+
+
+def test_averages_over_whole_maps_are_one_operator(tmp_path: Path) -> None:
+    """PyTorch's exporter writes three where maps are channels-last."""
+    for pools, wanted in (
+        ((1, 1), ['GlobalAveragePool', 'GlobalAveragePool']),
+        ((2, 1), ['AveragePool', 'ReduceMean']),
+    ):
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), *map(nn.AdaptiveAvgPool2d, pools)
+        )
+        net.to(memory_format=torch.channels_last)
+        graph = PlainGraph(net, (1, 3, 8, 8))
+        path = tmp_path / 'pools.onnx'
+        export_graph(graph, plain_info(graph), path, 'onnx')
+        found = [node.op_type for node in onnx.load(path).graph.node]
+        assert [op for op in found if 'Pool' in op or 'Mean' in op] == wanted
+        x = torch.randn(1, 3, 8, 8)
+        outputs = load_runtime(path)(x.numpy())
+        (value,) = outputs.values()
+        np.testing.assert_allclose(value, net(x).detach(), atol=1e-5)

@@ -308,12 +308,7 @@ class _Writer:
         return self.act(found, layer.act)
 
     def _pool(self, x: str, layer: Layer) -> str:
-        """As PyTorch's exporter writes pooling of a channels-last map."""
-        axes = self.weight(np.array([-1, -2]))
-        pooled = self.add('ReduceMean', x, axes, keepdims=1)
-        flat = self.add('Reshape', pooled, self.weight(np.array([-1])))
-        index = np.arange(layer.in_channels).reshape(1, -1, 1, 1)
-        return self.add('Gather', flat, self.weight(index), axis=0)
+        return self.add('GlobalAveragePool', x)
 
     def _squeeze_excite(self, x: str, layer: Layer) -> str:
         pooled = self._pool(x, layer)
