@@ -23,8 +23,15 @@ def _child(parent: Registry, *locations: str) -> Registry:
     )
 
 
-MODELS = _child(MMENGINE_MODELS, 'mmnv3.models', 'mmnv3.deploy.exported_model')
-TASK_UTILS = _child(MMENGINE_TASK_UTILS, 'mmnv3.models')
+MODELS = _child(
+    MMENGINE_MODELS,
+    'mmnv3.models.backbone',
+    'mmnv3.models.classifier',
+    'mmnv3.models.lraspp',
+    'mmnv3.models.ssdlite',
+    'mmnv3.deploy.exported_model',
+)
+TASK_UTILS = _child(MMENGINE_TASK_UTILS, 'mmnv3.models.ssdlite')
 DATASETS = _child(MMENGINE_DATASETS, 'mmnv3.datasets')
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmnv3.datasets')
 HOOKS = _child(MMENGINE_HOOKS, 'mmnv3.engine')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
-from mmnv3.deploy.loading import export_config
+from mmnv3.deploy.export import export_config
 from mmnv3.models import MobileNetV3
 from mmnv3.registry import MODELS
 

@@ -18,8 +18,8 @@ from mmengine.config import DictAction
 
 from mmnv3.benchmark.benchmark import benchmark_latency, benchmark_training
 from mmnv3.benchmark.subject import DEVICES, Request
-from mmnv3.deploy.backends import BACKENDS, PRECISIONS
-from mmnv3.engine.launch import one_line_errors
+from mmnv3.deploy.runtime import BACKENDS, PRECISIONS
+from mmnv3.errors import one_line_errors
 
 
 def _names(text: str) -> list[str]:

@@ -14,11 +14,9 @@ from pathlib import Path
 from mmengine.config import DictAction
 from rich.console import Console
 
-from mmnv3.deploy.backends import PRECISIONS
-from mmnv3.deploy.export import FORMATS
-from mmnv3.deploy.loading import export_config
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import only_remarks
+from mmnv3.deploy.export import FORMATS, export_config
+from mmnv3.deploy.runtime import PRECISIONS
+from mmnv3.errors import one_line_errors, only_remarks
 
 
 def main() -> None:

@@ -19,9 +19,8 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmnv3.deploy import backends
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
+from mmnv3.deploy import runtime
+from mmnv3.errors import UserError, one_line_errors
 from studies.latency.results import Results
 from studies.latency.run import (
     BACKENDS,
@@ -62,7 +61,7 @@ def main() -> None:
         type=_names,
         default=list(BACKENDS),
         metavar='NAME[,NAME]',
-        help=f'{", ".join(backends.BACKENDS)}; by default all but compile',
+        help=f'{", ".join(runtime.BACKENDS)}; by default all but compile',
     )
     parser.add_argument(
         '--runs',

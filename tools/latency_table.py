@@ -14,10 +14,10 @@ from pathlib import Path
 # A thread that waits by spinning would take its core from the next layer's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmnv3.deploy.backends import BACKENDS
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.search.latency.check import check
-from mmnv3.search.latency.measuring import measure
+from mmnv3.deploy.runtime import BACKENDS
+from mmnv3.errors import one_line_errors
+from mmnv3.search.latency.check import check_configs
+from mmnv3.search.latency.measuring import measure_configs
 from mmnv3.size import Size
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     size = Size(*args.size) if args.size else None
     with one_line_errors():
         if args.check:
-            check(
+            check_configs(
                 args.configs,
                 args.check,
                 size,
@@ -78,7 +78,7 @@ def main() -> None:
                 args.plot,
             )
         else:
-            measure(
+            measure_configs(
                 args.configs,
                 args.backend,
                 args.out,

@@ -14,8 +14,8 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmnv3.engine.launch import one_line_errors, read_config
-from mmnv3.errors import only_remarks
+from mmnv3.engine.config import read_config
+from mmnv3.errors import one_line_errors, only_remarks
 from mmnv3.search.configs import Budget
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
@@ -40,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar='LATENCY',
         help='of the whole network, as 3.5ms',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help="of the picture; the config's own by default",
     )
     parser.add_argument(
         '--space', choices=SPACES, default='small', help='skeleton (%(default)s)'
@@ -85,6 +92,7 @@ def main() -> None:
             Budget(args.iters, held_out=args.held_out, seed=args.seed),
             args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}',
             args.ray,
+            args.size and tuple(args.size),
         )
         config = read_config(args.config, args.cfg_options)
         search_config(config, settings, plan, Console())

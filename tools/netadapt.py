@@ -15,8 +15,8 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from rich.console import Console
 
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import one_line_errors, read_config
-from mmnv3.errors import only_remarks
+from mmnv3.engine.config import read_config
+from mmnv3.errors import one_line_errors, only_remarks
 from mmnv3.search.configs import Budget
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from mmnv3.search.netadapt.outputs import FINAL

@@ -12,8 +12,7 @@ from pathlib import Path
 # The studies stand beside the package, not in it.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, one_line_errors
 from studies.paper import TABLES, render_page, render_table, write_page
 
 

@@ -27,7 +27,7 @@ from mmnv3.benchmark.training_speed import (
     print_training,
     write_training_json,
 )
-from mmnv3.deploy.backends import BACKENDS, check_backend
+from mmnv3.deploy.runtime import BACKENDS, check_backend
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
 
@@ -46,7 +46,7 @@ def benchmark_latency(
 
     Args:
         requests: The models; all with the same threads and device.
-        backends: Names of :data:`mmnv3.deploy.backends.BACKENDS`, or ``'all'``: those
+        backends: Names of :data:`mmnv3.deploy.runtime.BACKENDS`, or ``'all'``: those
             that are installed and can take the model.
         precisions: ``'fp32'``, ``'int8'`` or both.
         runs: Measured calls of each; 50 for None.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mmnv3.benchmark.complexity import Complexity, count
-from mmnv3.deploy.backends import BACKENDS
+from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import UserError
 
 

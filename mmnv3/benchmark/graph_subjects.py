@@ -23,20 +23,21 @@ from mmnv3.benchmark.subject import (
     Subject,
     run_stages,
 )
-from mmnv3.deploy.backends import (
-    BACKENDS,
-    check_backend,
-    file_suffix,
-    run_graph,
-    write_file,
-)
 from mmnv3.deploy.calibration import noise_batches, read_batches
-from mmnv3.deploy.export import FORMATS
+from mmnv3.deploy.export import FORMATS, write_file
 from mmnv3.deploy.graph import ExportGraph
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.deploy.preparing import prepare
+from mmnv3.deploy.pipeline import prepare_picture
 from mmnv3.deploy.results import finish
-from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
+from mmnv3.deploy.runtime import (
+    BACKENDS,
+    PyTorchRuntime,
+    Runtime,
+    check_backend,
+    file_suffix,
+    load_runtime,
+    run_graph,
+)
 from mmnv3.errors import UserError
 
 
@@ -56,7 +57,7 @@ def graph_subject(
         graph: What :func:`mmnv3.deploy.graph.build_graph` made of it.
         info: The graph's description.
         request: What was asked for.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         precision: ``'fp32'`` or ``'int8'``.
         folder: Where the exported files go.
 
@@ -113,7 +114,7 @@ def runtime_stages(runtime: Runtime) -> Stages:
 
     def pre(pictures: Sequence[np.ndarray]) -> np.ndarray:
         sizes[:] = [picture.shape[1::-1] for picture in pictures]
-        prepared = [prepare(picture, runtime.info) for picture in pictures]
+        prepared = [prepare_picture(picture, runtime.info) for picture in pictures]
         return prepared[0][None] if len(prepared) == 1 else np.stack(prepared)
 
     return {

@@ -81,7 +81,7 @@ def _run(child: dict[str, Any]) -> None:
     if 'path' in child:
         import numpy as np
 
-        from mmnv3.deploy.preparing import prepare
+        from mmnv3.deploy.pipeline import prepare_picture
         from mmnv3.deploy.results import finish
         from mmnv3.deploy.runtime import load_runtime
 
@@ -89,7 +89,8 @@ def _run(child: dict[str, Any]) -> None:
         before = resident_peak()
         runtime = load_runtime(child['path'], request.threads)
         for _ in range(1 + _RUNS):
-            batch = np.stack([prepare(picture, runtime.info) for picture in pictures])
+            prepared = [prepare_picture(picture, runtime.info) for picture in pictures]
+            batch = np.stack(prepared)
             sizes = [picture.shape[1::-1] for picture in pictures]
             finish(runtime(batch), runtime.info, sizes)
     else:

@@ -14,14 +14,14 @@ from mmnv3.benchmark.graph_subjects import combinations, graph_subject
 from mmnv3.benchmark.subject import TORCHVISION, Request, Subject
 from mmnv3.benchmark.toolbox_subjects import toolbox_subject
 from mmnv3.benchmark.torchvision_subjects import torchvision_subject
-from mmnv3.deploy.backends import check_backend
-from mmnv3.deploy.describing import default_size
+from mmnv3.deploy.export import describe_graph
 from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
-from mmnv3.deploy.info import SEGMENTATION, ModelInfo
-from mmnv3.deploy.loading import describe_graph, input_size
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.runtime import check_backend
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import input_size, pipeline_size, read_config
 from mmnv3.errors import UserError
+from mmnv3.tasks import SEGMENTATION
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Subjects:
 
         Args:
             request: What was asked for.
-            backends: Names of :data:`mmnv3.deploy.backends.BACKENDS`.
+            backends: Names of :data:`mmnv3.deploy.runtime.BACKENDS`.
             precisions: ``'fp32'``, ``'int8'`` or both.
             lenient: Whether a backend that is missing, or that cannot take the model,
                 is noted instead of raised.
@@ -159,10 +159,10 @@ def try_graph(
         return refusal
     notes = []
     size = request.size
-    if task == SEGMENTATION and not size and default_size(model.cfg) is None:
+    if task == SEGMENTATION and not size and pipeline_size(model.cfg) is None:
         size = request.pictures()[0].shape[1::-1]
         notes.append(f'takes pictures as they are, here {size[0]}x{size[1]}')
-    graph = build_graph(model, input_size(model, size), request.batch or 1)
+    graph = build_graph(model, input_size(model.cfg, size), request.batch or 1)
     try:
         return graph, describe_graph(graph, model), notes
     except UserError as error:
@@ -179,7 +179,7 @@ def _mend_ssd(model: nn.Module, size: tuple[int, int] | None) -> None:
     head = getattr(model, 'bbox_head', None)
     if not isinstance(head, SSDHead):
         return
-    size = size or default_size(model.cfg)
+    size = size or pipeline_size(model.cfg)
     if size and not hasattr(head.prior_generator, 'input_size'):
         head.prior_generator.input_size = size
     if head.test_cfg.get('min_bbox_size') == 0:

@@ -25,9 +25,9 @@ from mmnv3.benchmark.subjects import find_pretrained
 from mmnv3.benchmark.toolbox_subjects import pack, toolbox_size
 from mmnv3.benchmark.torchvision_subjects import build_torchvision
 from mmnv3.deploy.graph import anchor_size, graph_class
-from mmnv3.deploy.info import DETECTION
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
+from mmnv3.tasks import DETECTION
 
 # Objects of a noise picture; COCO's have 7 on average.
 _OBJECTS = 7

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from platformdirs import user_cache_path
 
 import mmnv3
 from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.runtime import FORMATS
 from mmnv3.errors import UserError
 
 
@@ -23,31 +26,28 @@ def cached_export(
     checkpoint: str | None,
     format_name: str,
     *,
-    size: tuple[int, int] | None = None,
+    size: Sequence[int] | None = None,
     batch: int = 1,
-    options: dict | None = None,
     postprocess: bool = False,
 ) -> Path:
     """The exported file of a config; exports where there is none yet.
 
     It stands in the user's cache folder, whose place ``XDG_CACHE_HOME`` moves. Another
-    config, checkpoint, size, batch or version makes another file.
+    config, checkpoint, size, batch or version of an exporter makes another file.
 
     Args:
-        config: The config, with ``options`` applied.
+        config: The config.
         checkpoint: Its weights; random ones for None.
         format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
         size: Of the input, (width, height); the config's own for None.
         batch: Pictures of one call.
-        options: Settings that were overridden.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
 
     Raises:
         UserError: When the model cannot be exported, or the folder not be written.
     """
     # Only an export needs the toolboxes.
-    from mmnv3.deploy.export import FORMATS
-    from mmnv3.deploy.loading import export_config
+    from mmnv3.deploy import export
 
     key = _key(config, checkpoint, format_name, size, batch, postprocess)
     name = f'{Path(config.filename).stem}-{key}{FORMATS[format_name].suffixes[0]}'
@@ -58,15 +58,14 @@ def cached_export(
         with warnings.catch_warnings():
             # The exporters talk to their developers.
             warnings.simplefilter('ignore')
-            export_config(
-                config.filename,
+            export.export_config(
+                config,
                 checkpoint,
                 out,
                 format_name,
                 size,
-                options,
-                batch,
-                postprocess,
+                batch=batch,
+                postprocess=postprocess,
             )
     except OSError as error:
         raise UserError(
@@ -80,7 +79,7 @@ def _key(
     config: Config,
     checkpoint: str | None,
     format_name: str,
-    size: tuple[int, int] | None,
+    size: Sequence[int] | None,
     batch: int,
     postprocess: bool,
 ) -> str:
@@ -97,10 +96,20 @@ def _key(
         postprocess,
         mmnv3.__version__,
         torch.__version__,
+        _versions(FORMATS[format_name].packages),
         list(ModelInfo.__dataclass_fields__),
     ]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Versions of packages, None of those that are not installed."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _strings(value: Any) -> Iterator[str]:

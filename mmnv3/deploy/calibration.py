@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.deploy.preparing import prepare
+from mmnv3.deploy.pipeline import prepare_picture
 from mmnv3.errors import UserError
 from mmnv3.pictures import list_files, read_picture
 
@@ -42,7 +42,7 @@ def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
         if len(prepared) == _PICTURES:
             break
         try:
-            prepared[path] = prepare(read_picture(path), info)
+            prepared[path] = prepare_picture(read_picture(path), info)
         except UserError:
             continue
     least = max(_LEAST, info.batch)

@@ -6,18 +6,42 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from mmnv3.deploy.graph import ExportGraph
-from mmnv3.deploy.info import DETECTION, EXTRA_FILE, INPUT, RT_INFO, ModelInfo
+from mmnv3.deploy.calibration import read_batches
+from mmnv3.deploy.graph import (
+    DetectionGraph,
+    ExportGraph,
+    SegmentationGraph,
+    build_graph,
+)
+from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
+from mmnv3.deploy.quantization import quantize
+from mmnv3.deploy.runtime import BACKENDS, FORMATS
+from mmnv3.engine.build import build_model
+from mmnv3.engine.config import (
+    class_colours,
+    class_names,
+    input_size,
+    normalization,
+    picture_steps,
+)
 from mmnv3.errors import UserError
+from mmnv3.tasks import DETECTION
+
+# Formats that have 8-bit files.
+_INT8 = tuple(filter(None, BACKENDS.values()))
 
 
 def _trace(graph: ExportGraph) -> ExportedProgram:
@@ -53,10 +77,8 @@ def _write_onnx(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
 
 def _write_openvino(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
     openvino = require('openvino', 'openvino')
-    from mmnv3.deploy.openvino_nms import nms_extension
-
     model = openvino.convert_model(
-        _trace(graph), input=list(info.input_shape), extension=[nms_extension()]
+        _trace(graph), input=list(info.input_shape), extension=[_openvino_nms()]
     )
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, name in zip(model.outputs, info.outputs, strict=True):
@@ -65,6 +87,32 @@ def _write_openvino(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
         model.set_rt_info(value, [RT_INFO, name])
     # The default would halve the weights' precision.
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _openvino_nms() -> Any:
+    """Teaches OpenVINO's reader of PyTorch graphs what torchvision's NMS is.
+
+    Upstream fault: OpenVINO 2026.4 converts ``torchvision::nms`` in TorchScript but not
+    in exported programs. Goes when it does both.
+    """
+    from openvino import opset14 as ops
+    from openvino.frontend.pytorch import ConversionExtension
+
+    def convert(context: Any) -> list:
+        boxes, scores, iou_threshold = (context.get_input(index) for index in range(3))
+        count = ops.squeeze(ops.shape_of(scores), ops.constant([0]))
+        found = ops.non_max_suppression(
+            ops.unsqueeze(boxes, ops.constant([0])),
+            ops.unsqueeze(scores, ops.constant(np.array([0, 1]))),
+            count,
+            ops.convert(iou_threshold, 'f32'),
+            box_encoding='corner',
+            output_type='i64',
+        )
+        # Its rows are batch, class and box.
+        return [ops.gather(found.output(0), ops.constant(2), ops.constant(1)).output(0)]
+
+    return ConversionExtension('torchvision.nms.default', convert)
 
 
 class _NamedOutputs(nn.Module):
@@ -98,24 +146,11 @@ def _write_litert(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
         archive.writestr(EXTRA_FILE, json.dumps(info.to_strings()))
 
 
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        suffixes: Endings of its files; the first is of the one that is named.
-        write: Writes them.
-    """
-
-    suffixes: tuple[str, ...]
-    write: Callable[[ExportGraph, ModelInfo, Path], None]
-
-
-FORMATS = {
-    'pytorch': Format(('.pt2',), _write_pytorch),
-    'onnx': Format(('.onnx',), _write_onnx),
-    'openvino': Format(('.xml', '.bin'), _write_openvino),
-    'litert': Format(('.tflite',), _write_litert),
+_WRITERS = {
+    'pytorch': _write_pytorch,
+    'onnx': _write_onnx,
+    'openvino': _write_openvino,
+    'litert': _write_litert,
 }
 
 
@@ -137,14 +172,13 @@ def export_graph(
     check_ending(out, format_name)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    chosen = FORMATS[format_name]
     with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
-        partial = Path(folder) / out.name
-        chosen.write(graph, info, partial)
-        move_files(partial, out, chosen.suffixes)
+        made = Path(folder) / out.name
+        _WRITERS[format_name](graph, info, made)
+        _move_files(made, out, FORMATS[format_name].suffixes)
 
 
-def move_files(partial: Path, out: Path, suffixes: tuple[str, ...]) -> None:
+def _move_files(partial: Path, out: Path, suffixes: tuple[str, ...]) -> None:
     """Renames the files of a format; the named one comes last, when all is there."""
     for suffix in reversed(suffixes):
         os.replace(partial.with_suffix(suffix), out.with_suffix(suffix))
@@ -159,3 +193,151 @@ def check_ending(out: str | Path, format_name: str) -> None:
     wanted = FORMATS[format_name].suffixes[0]
     if Path(out).suffix != wanted:
         raise UserError(f'{out}: files of the format {format_name} end in {wanted}')
+
+
+def write_file(
+    graph: ExportGraph,
+    info: ModelInfo,
+    out: Path,
+    format_name: str,
+    precision: str = 'fp32',
+    calibration: Callable[[], Sequence[np.ndarray]] = tuple,
+) -> None:
+    """Exports a graph, and quantises the file where it shall be.
+
+    Args:
+        graph: What :func:`mmnv3.deploy.graph.build_graph` returns.
+        info: Its description.
+        out: File to write; it appears whole or not at all.
+        format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
+        precision: ``'fp32'`` or ``'int8'``.
+        calibration: Gives normalised batches, float32 of ``info.input_shape``, whose
+            values the quantisers look at.
+
+    Raises:
+        UserError: When there is nothing to calibrate on, or a package is missing.
+    """
+    if precision == 'fp32':
+        export_graph(graph, info, out, format_name)
+        return
+    check_ending(out, format_name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
+        suffixes = FORMATS[format_name].suffixes
+        source, made = (
+            Path(folder) / f'{name}{suffixes[0]}' for name in ('fp32', 'int8')
+        )
+        export_graph(graph, replace(info, precision='int8'), source, format_name)
+        quantize(format_name, source, made, calibration())
+        _move_files(made, out, suffixes)
+
+
+def describe_graph(graph: ExportGraph, model: nn.Module) -> ModelInfo:
+    """The description of a graph.
+
+    Args:
+        graph: What :func:`mmnv3.deploy.graph.build_graph` made of the model.
+        model: What :func:`mmnv3.engine.build.build_model` returns.
+
+    Raises:
+        UserError: When a detector's post-processing is more than a threshold and plain
+            ``'nms'``, or when pictures cannot be prepared in the config's way outside
+            its toolbox.
+    """
+    config, meta = model.cfg, model.dataset_meta
+    about_task: dict[str, Any] = {}
+    if isinstance(graph, DetectionGraph):
+        about_task = _suppression(model.bbox_head.test_cfg)
+    elif isinstance(graph, SegmentationGraph):
+        about_task = dict(
+            align_corners=model.decode_head.align_corners,
+            mask_threshold=graph.mask_threshold,
+        )
+    return ModelInfo(
+        task=graph.task,
+        classes=class_names(config, graph.num_classes, meta),
+        palette=class_colours(config, graph.num_classes, meta),
+        input_shape=tuple(graph.example().shape),
+        steps=picture_steps(config, graph.size),
+        postprocessed=graph.postprocess,
+        **normalization(config)._asdict(),
+        **about_task,
+    )
+
+
+def _suppression(test_cfg: Mapping) -> dict:
+    nms = {'type': 'nms', **test_cfg['nms']}
+    if set(nms) != {'type', 'iou_threshold'} or nms['type'] != 'nms':
+        raise UserError(
+            f'test_cfg.nms={dict(test_cfg["nms"])} cannot be exported; plain '
+            "dict(type='nms', iou_threshold=…) can"
+        )
+    if test_cfg.get('min_bbox_size', -1) >= 0:
+        raise UserError('test_cfg.min_bbox_size cannot be exported; leave it out')
+    return dict(
+        score_threshold=float(test_cfg.get('score_thr', 0)),
+        iou_threshold=float(nms['iou_threshold']),
+        max_detections=int(test_cfg['max_per_img']),
+        max_per_class=int(test_cfg.get('nms_pre_per_class', -1)),
+    )
+
+
+def export_config(
+    config: str | Config,
+    checkpoint: str | None,
+    out: str | Path,
+    format_name: str,
+    size: Sequence[int] | None = None,
+    options: dict | None = None,
+    batch: int = 1,
+    postprocess: bool = False,
+    precision: str = 'fp32',
+    calibration: str | Path | None = None,
+) -> ModelInfo:
+    """Exports the model of a config.
+
+    Args:
+        config: The config, or its file.
+        checkpoint: Its weights; random ones for None.
+        out: File to write.
+        format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
+        size: See :func:`mmnv3.engine.config.input_size`.
+        options: Settings of the config to override.
+        batch: Pictures of one call.
+        postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
+        precision: ``'fp32'``, or ``'int8'`` to quantise by calibration.
+        calibration: A folder of pictures like those that the model will see, which
+            ``'int8'`` needs.
+
+    Returns:
+        The description that the file carries.
+
+    Raises:
+        UserError: When something given is missing or does not fit together.
+    """
+    check_ending(out, format_name)
+    if precision == 'int8':
+        _check_int8(format_name, calibration)
+    model = build_model(config, options, checkpoint)
+    graph = build_graph(model, input_size(model.cfg, size), batch, postprocess)
+    info = describe_graph(graph, model)
+    batches = partial(read_batches, calibration, info)
+    write_file(graph, info, Path(out), format_name, precision, batches)
+    return info
+
+
+def _check_int8(format_name: str, calibration: str | Path | None) -> None:
+    """Checks that a format can be quantised, and that there is something to do it by.
+
+    Raises:
+        UserError: When not.
+    """
+    if format_name not in _INT8:
+        raise UserError(f'the format {format_name} has no int8; the others have')
+    if calibration is None:
+        raise UserError(
+            'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
+            'like those that the model will see with --calib'
+        )
+    if not Path(calibration).is_dir():
+        raise UserError(f'--calib {calibration}: there is no such folder')

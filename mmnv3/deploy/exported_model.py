@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,25 +10,41 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
-from torch.nn import functional as F
 
-from mmnv3.deploy.info import CLASSIFICATION, DETECTION, SEGMENTATION, ModelInfo
-from mmnv3.deploy.results import finish
-from mmnv3.deploy.runtime import load_runtime
-from mmnv3.deploy.sources import FILE_BACKENDS
-from mmnv3.deploy.tasks import config_task
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.pipeline import Pipeline
+from mmnv3.deploy.results import (
+    Detections,
+    Segmentation,
+    class_scores,
+    picture_logits,
+)
+from mmnv3.deploy.runtime import file_format, load_runtime
+from mmnv3.engine.config import (
+    config_head,
+    config_task,
+    normalization,
+    picture_steps,
+    preprocessor,
+)
 from mmnv3.errors import UserError
 from mmnv3.registry import MODELS
+from mmnv3.resizing import Resize
+from mmnv3.size import Size
+from mmnv3.tasks import CLASSIFICATION, SEGMENTATION
 
 
 @MODELS.register_module()
 class ExportedModel(BaseModel):
     """Predicts as the toolbox's own model would, by a file of ``tools/export.py``.
 
+    The toolbox prepares the pictures, and the rest is the :class:`Pipeline`'s.
+
     Args:
         file: The exported file.
         data_preprocessor: The config's.
-        align_corners: How a segmenter's logits are brought to the picture's size.
+        align_corners: How a segmenter's logits are brought to the picture's size, for
+            files of 0.1, which do not say so.
         threads: Threads of one call; the runtime's own number for None.
 
     Raises:
@@ -44,13 +60,15 @@ class ExportedModel(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor)
         self.file = file
-        self.align_corners = align_corners
-        self.runtime = load_runtime(file, threads)
+        runtime = load_runtime(file, threads)
+        if runtime.info.task == SEGMENTATION and runtime.info.align_corners is None:
+            runtime.info = replace(runtime.info, align_corners=align_corners)
+        self.pipeline = Pipeline(runtime)
 
     @property
     def info(self) -> ModelInfo:
         """What the file says about its model."""
-        return self.runtime.info
+        return self.pipeline.info
 
     def forward(
         self,
@@ -74,69 +92,52 @@ class ExportedModel(BaseModel):
         """
         if mode != 'predict':
             raise UserError(f'{self.file} is exported and only predicts; got {mode!r}')
-        size = inputs.shape[3], inputs.shape[2]
+        size = Size(inputs.shape[3], inputs.shape[2])
         if size != self.info.size:
             raise UserError(
-                f'the config feeds pictures of {_text(size)} and {self.file} takes '
-                f'{_text(self.info.size)}; export it with --size {size[0]} {size[1]}'
+                f'the config feeds pictures of {size} and {self.file} takes '
+                f'{self.info.size}; export it with --size {size.width} {size.height}'
             )
-        add = {DETECTION: self._add_boxes, SEGMENTATION: self._add_mask}.get(
-            self.info.task, self._add_class
-        )
         pictures = inputs.cpu().numpy()
         for start in range(0, len(pictures), self.info.batch):
             samples = data_samples[start : start + self.info.batch]
             batch = np.zeros(self.info.input_shape, np.float32)
             batch[: len(samples)] = pictures[start : start + len(samples)]
-            outputs = self.runtime(batch)
-            for index, sample in enumerate(samples):
-                add(sample, {key: value[index] for key, value in outputs.items()})
+            self._add(samples, self.pipeline.run(batch))
         return data_samples
 
-    def _add_boxes(
-        self, sample: BaseDataElement, outputs: dict[str, np.ndarray]
+    def _add(
+        self, samples: list[BaseDataElement], outputs: dict[str, np.ndarray]
     ) -> None:
-        batch = {key: value[None] for key, value in outputs.items()}
-        found = finish(batch, self.info, [self.info.size])[0]
-        boxes = torch.from_numpy(found.boxes)
-        scale = boxes.new_tensor(sample.metainfo['scale_factor']).repeat(2)
-        sample.pred_instances = InstanceData(
-            bboxes=boxes / scale,
-            scores=torch.from_numpy(found.scores),
-            labels=torch.from_numpy(found.labels),
-        )
-
-    def _add_mask(
-        self, sample: BaseDataElement, outputs: dict[str, np.ndarray]
-    ) -> None:
-        shape = sample.metainfo['ori_shape']
-        if self.info.postprocessed:
-            mask = torch.from_numpy(outputs['mask'])[None].float()
-            # Of what is stretched only the class is left.
-            mask = F.interpolate(mask[None], shape, mode='nearest')[0].long()
-        else:
-            logits = torch.from_numpy(outputs['logits'])[None]
-            if logits.shape[2:] != shape:
-                logits = F.interpolate(
-                    logits, shape, mode='bilinear', align_corners=self.align_corners
+        """Adds what the outputs of a batch say about its pictures."""
+        if self.info.task == CLASSIFICATION:
+            # Metrics want every class, not the best.
+            for sample, scores in zip(samples, class_scores(outputs, self.info)):
+                sample.set_pred_score(scores)
+                sample.set_pred_label(scores.argmax(0, keepdim=True))
+            return
+        sizes = [Size(*sample.metainfo['ori_shape'][1::-1]) for sample in samples]
+        results = self.pipeline.finish(outputs, sizes)
+        for index, (sample, result) in enumerate(zip(samples, results)):
+            if isinstance(result, Detections):
+                sample.pred_instances = InstanceData(
+                    bboxes=torch.from_numpy(result.boxes),
+                    scores=torch.from_numpy(result.scores),
+                    labels=torch.from_numpy(result.labels),
                 )
-            mask = logits.argmax(1)
-            sample.seg_logits = PixelData(data=logits[0])
-        sample.pred_sem_seg = PixelData(data=mask)
-
-    def _add_class(
-        self, sample: BaseDataElement, outputs: dict[str, np.ndarray]
-    ) -> None:
-        if self.info.postprocessed:
-            scores = torch.from_numpy(outputs['scores'])
-        else:
-            scores = torch.from_numpy(outputs['logits']).softmax(0)
-        sample.set_pred_score(scores).set_pred_label(scores.argmax(0, keepdim=True))
+            elif isinstance(result, Segmentation):
+                mask = torch.from_numpy(result.mask)[None].long()
+                sample.pred_sem_seg = PixelData(data=mask)
+                if 'logits' in outputs:
+                    logits = picture_logits(
+                        outputs['logits'][index], self.info, sizes[index]
+                    )
+                    sample.seg_logits = PixelData(data=logits)
 
 
 def is_exported(path: str) -> bool:
     """Whether a file is named as exported ones are."""
-    return Path(path).suffix in FILE_BACKENDS
+    return file_format(path) is not None
 
 
 def set_exported(config: Config, file: str) -> None:
@@ -149,7 +150,7 @@ def set_exported(config: Config, file: str) -> None:
     Raises:
         UserError: When the file is not for the config's task, classes or numbers.
     """
-    task, head = config_task(config.model) or (None, {})
+    task, head = config_task(config), config_head(config)
     info = load_runtime(file).info
     if info.task != task:
         raise UserError(
@@ -162,15 +163,15 @@ def set_exported(config: Config, file: str) -> None:
             f'{file} has {len(info.classes)} classes and {config.filename} {count}; '
             'use the config that it was exported from'
         )
-    given = config.model.get('data_preprocessor') or config.get('data_preprocessor', {})
+    given = preprocessor(config)
     if task == CLASSIFICATION:
         # mmpretrain's classifier gives it its type.
         given = {'type': 'ClsDataPreprocessor', **given}
-    rgb = bool(given.get('bgr_to_rgb') or given.get('to_rgb'))
+    own = normalization(config)
     for name, theirs, ours in (
-        ('mean', info.mean, tuple(given.get('mean') or (0, 0, 0))),
-        ('std', info.std, tuple(given.get('std') or (1, 1, 1))),
-        ('channel order', info.channel_order, 'rgb' if rgb else 'bgr'),
+        ('mean', info.mean, own.mean),
+        ('std', info.std, own.std),
+        ('channel order', info.channel_order, own.channel_order),
     ):
         if theirs != ours:
             raise UserError(
@@ -178,6 +179,14 @@ def set_exported(config: Config, file: str) -> None:
                 f'{config.filename} has {ours}; use the config that it was exported '
                 'from'
             )
+    steps = picture_steps(config, info.size)
+    # A file without steps stretches, by cv2.
+    stretched = (Resize(info.size),)
+    if (info.steps or stretched) != (steps or stretched):
+        raise UserError(
+            f'{file} does not bring pictures to its size as {config.filename} does; '
+            'export it from this config again'
+        )
     config.model = dict(
         type='mmnv3.ExportedModel',
         file=file,
@@ -189,7 +198,3 @@ def set_exported(config: Config, file: str) -> None:
     config.custom_hooks = [
         hook for hook in config.get('custom_hooks', []) if hook['type'] != 'EMAHook'
     ]
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f'{size[0]}x{size[1]}'

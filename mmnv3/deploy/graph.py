@@ -8,6 +8,8 @@ have the picture's size. Batch normalisation is folded into the kernels once for
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -17,15 +19,11 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmnv3.deploy.info import (
-    CLASSIFICATION,
-    DETECTION,
-    FINAL_OUTPUTS,
-    OUTPUTS,
-    SEGMENTATION,
-)
+from mmnv3.deploy.info import FINAL_OUTPUTS, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.errors import UserError
 from mmnv3.models.nms import static_nms
+from mmnv3.models.ssdlite import flatten_maps
+from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
 
 class ExportGraph(nn.Module):
@@ -130,11 +128,11 @@ class DetectionGraph(ExportGraph):
         """
         head = self.model.bbox_head
         score_maps, box_maps = head(self.model.extract_feat(image))
-        logits = _flatten(score_maps, head.cls_out_channels)
+        logits = flatten_maps(score_maps, head.cls_out_channels)
         scores = (
             logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
         )
-        deltas = _flatten(box_maps, head.bbox_coder.encode_size)
+        deltas = flatten_maps(box_maps, head.bbox_coder.encode_size)
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
@@ -153,30 +151,79 @@ class DetectionGraph(ExportGraph):
 
 
 class SegmentationGraph(ExportGraph):
-    """An encoder-decoder of mmseg; see :class:`ExportGraph`."""
+    """An encoder-decoder of mmseg, whole or by windows; see :class:`ExportGraph`.
+
+    Raises:
+        UserError: When its config tests pictures in another way.
+    """
 
     task = SEGMENTATION
 
+    def __init__(
+        self,
+        model: nn.Module,
+        size: tuple[int, int],
+        batch: int = 1,
+        postprocess: bool = False,
+    ) -> None:
+        super().__init__(model, size, batch, postprocess)
+        settings = model.test_cfg or {}
+        mode = settings.get('mode', 'whole')
+        if mode not in ('whole', 'slide'):
+            raise UserError(
+                f'model.test_cfg.mode={mode!r} cannot be exported; whole and slide can'
+            )
+        self.windows = (
+            (settings['crop_size'], settings['stride']) if mode == 'slide' else None
+        )
+
     @property
     def num_classes(self) -> int:
-        """Classes of the logits."""
+        """Classes of the masks."""
         return self.model.decode_head.num_classes
+
+    @property
+    def mask_threshold(self) -> float | None:
+        """Probability from which a single logit means the second of two classes."""
+        head = self.model.decode_head
+        return head.threshold if head.out_channels == 1 else None
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps normalised pictures, (N, 3, H, W), to classes.
 
         Returns:
-            Logits, (N, num_classes, H, W), or with ``postprocess`` the best class of
-            every pixel, (N, H, W) int32.
+            Logits, (N, C, H, W), or with ``postprocess`` the best class of every
+            pixel, (N, H, W) int32. C is the number of classes, or 1 for two.
         """
+        logits = self._slide(image) if self.windows else self._whole(image)
+        if not self.postprocess:
+            return logits
+        if self.mask_threshold is None:
+            return logits.argmax(1).int()
+        return (logits[:, 0].sigmoid() > self.mask_threshold).int()
+
+    def _whole(self, image: Tensor) -> Tensor:
         head = self.model.decode_head
-        logits = F.interpolate(
+        return F.interpolate(
             head(self.model.extract_feat(image)),
             size=image.shape[-2:],
             mode='bilinear',
             align_corners=head.align_corners,
         )
-        return logits.argmax(1).int() if self.postprocess else logits
+
+    def _slide(self, image: Tensor) -> Tensor:
+        """The mean of the logits of overlapping windows, as mmseg takes it."""
+        height, width = image.shape[-2:]
+        (tall, wide), (down, right) = self.windows
+        rows = _spans(height, tall, down)
+        columns = _spans(width, wide, right)
+        total = image.new_zeros(())
+        for top, bottom in rows:
+            for left, end in columns:
+                logits = self._whole(image[..., top:bottom, left:end])
+                total = total + F.pad(logits, (left, width - end, top, height - bottom))
+        counts = _cover(rows, height)[:, None] * _cover(columns, width)
+        return total / counts.to(total)
 
 
 class ClassificationGraph(ExportGraph):
@@ -278,9 +325,78 @@ _PLAIN = {
 }
 
 
+def _spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:
+    """Where windows begin and end along a side, the last one at its end."""
+    count = max(length - window + stride - 1, 0) // stride + 1
+    ends = (min(index * stride + window, length) for index in range(count))
+    return [(max(end - window, 0), end) for end in ends]
+
+
+def _cover(spans: list[tuple[int, int]], length: int) -> Tensor:
+    """How many windows see each place along a side."""
+    return torch.tensor(
+        [float(sum(a <= at < b for a, b in spans)) for at in range(length)]
+    )
+
+
 def _flatten(maps: list[Tensor], size: int) -> Tensor:
     """Joins (N, A * size, H, W) maps of all levels into (N, anchors, size)."""
     return torch.cat(
         [level.permute(0, 2, 3, 1).reshape(len(level), -1, size) for level in maps],
         dim=1,
+    )
+
+
+class PlainGraph(nn.Module):
+    """Any module of one input, with its normalisation folded; see ``ExportGraph``.
+
+    Args:
+        module: Returns tensors, in whatever lists. It is changed.
+        shape: Of the input.
+    """
+
+    task = PLAIN
+    outputs = OUTPUTS[PLAIN]
+
+    def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.module = fuse_conv_bn(module)
+        self.eval().requires_grad_(False)
+
+    def example(self) -> Tensor:
+        """An input."""
+        return torch.zeros(self.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Runs the module; several outputs become one, (1, numbers)."""
+        found = list(_tensors(self.module(x)))
+        if len(found) == 1:
+            return found[0]
+        return torch.cat([output.flatten(1) for output in found], dim=1)
+
+
+def _tensors(found: Any) -> Iterator[Tensor]:
+    if isinstance(found, Tensor):
+        yield found
+        return
+    for part in found:
+        yield from _tensors(part)
+
+
+def plain_info(graph: PlainGraph, precision: str = 'fp32') -> ModelInfo:
+    """The description of a plain graph: its input's shape, and nothing else.
+
+    Args:
+        graph: The graph.
+        precision: ``'fp32'`` or ``'int8'``.
+    """
+    return ModelInfo(
+        task=PLAIN,
+        classes=(),
+        input_shape=graph.shape,
+        mean=(),
+        std=(),
+        channel_order='rgb',
+        precision=precision,
     )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from mmnv3.errors import UserError
+from mmnv3.resizing import (
+    CenterCrop,
+    ResizeEdge,
+    Step,
+    content_size,
+    step_from_dict,
+    step_to_dict,
+)
+from mmnv3.size import Size
+from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
-DETECTION, SEGMENTATION, CLASSIFICATION = 'detection', 'segmentation', 'classification'
 # A network or a layer without a task, as it is timed.
 PLAIN = 'plain'
 
@@ -32,6 +41,9 @@ FINAL_OUTPUTS = {
 RT_INFO = 'mmnv3'
 EXTRA_FILE = 'mmnv3.json'
 
+# Fields that files of 0.1 do not have.
+_SINCE_0_2 = ('steps', 'align_corners', 'mask_threshold')
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -44,8 +56,8 @@ class ModelInfo:
         mean: Per channel, of pixels from 0 to 255 in ``channel_order``.
         std: Per channel; the input is (pixels - mean) / std.
         channel_order: ``'rgb'`` or ``'bgr'``.
-        resize_edge: Pixels that the short side of a picture is brought to before the
-            input is cut out of its middle. By default a picture is stretched.
+        steps: What brings a picture to the input's size, before and after it is
+            normalised. By default it is stretched.
         palette: Colours of the classes, RGB from 0 to 255; may be empty.
         precision: ``'fp32'`` or ``'int8'``.
         postprocessed: Whether suppression, or the choice of the best class, is part
@@ -56,8 +68,13 @@ class ModelInfo:
         max_detections: Most detections of a picture.
         max_per_class: Most candidates of one class before suppression; -1 for no
             limit.
+        align_corners: How a segmenter's logits are interpolated where the picture has
+            another size than the input. None, as in files of 0.1, takes the nearest
+            class instead.
+        mask_threshold: Of two classes that share one logit, the second is where its
+            probability is more than this. None where every class has logits.
 
-        The last four are None for other tasks than detection.
+        The four about detections are None for other tasks.
     """
 
     task: str
@@ -66,7 +83,7 @@ class ModelInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channel_order: str
-    resize_edge: int | None = None
+    steps: tuple[Step, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     precision: str = 'fp32'
     postprocessed: bool = False
@@ -74,11 +91,13 @@ class ModelInfo:
     iou_threshold: float | None = None
     max_detections: int | None = None
     max_per_class: int | None = None
+    align_corners: bool | None = None
+    mask_threshold: float | None = None
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Pixels of the input, (width, height)."""
-        return self.input_shape[3], self.input_shape[2]
+    def size(self) -> Size:
+        """Pixels of the input."""
+        return Size(self.input_shape[3], self.input_shape[2])
 
     @property
     def batch(self) -> int:
@@ -90,9 +109,22 @@ class ModelInfo:
         """Names of the outputs."""
         return (FINAL_OUTPUTS if self.postprocessed else OUTPUTS)[self.task]
 
+    def is_stretched(self, picture: tuple[int, int]) -> bool:
+        """Whether a picture of a size is stretched, since there are no steps."""
+        return not self.steps and picture != self.size
+
+    def content_size(self, picture: Size) -> Size:
+        """The part of the input, from its top left, that a picture of a size fills."""
+        return content_size(self.steps, picture) if self.steps else self.size
+
     def to_strings(self) -> dict[str, str]:
         """The fields as JSON, by name: what the file formats can hold."""
-        return {name: json.dumps(value) for name, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values['steps'] = [step_to_dict(step) for step in self.steps]
+        # What 0.1 reads in place of the steps.
+        edges = [step.scale for step in self.steps if isinstance(step, ResizeEdge)]
+        values['resize_edge'] = edges[0] if edges else None
+        return {name: json.dumps(value) for name, value in values.items()}
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str) -> ModelInfo:
@@ -107,13 +139,20 @@ class ModelInfo:
         """
         try:
             values = {
-                name: json.loads(strings[name]) for name in cls.__dataclass_fields__
+                field.name: _freeze(json.loads(strings[field.name]))
+                for field in fields(cls)
+                if field.name in strings or field.name not in _SINCE_0_2
             }
+            if 'steps' in values:
+                values['steps'] = tuple(map(step_from_dict, values['steps']))
+            elif edge := json.loads(strings['resize_edge']):
+                height, width = values['input_shape'][2:]
+                values['steps'] = ResizeEdge(edge), CenterCrop(Size(width, height))
         except (KeyError, json.JSONDecodeError):
             raise UserError(
                 f'{path} does not describe its model; files of tools/export.py do'
             ) from None
-        return cls(**{name: _freeze(value) for name, value in values.items()})
+        return cls(**values)
 
 
 def _freeze(value: Any) -> Any:

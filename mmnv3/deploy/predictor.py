@@ -5,27 +5,36 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.pipeline import Pipeline
 from mmnv3.deploy.results import Result
-from mmnv3.deploy.sources import FILE_BACKENDS, ConfigSource, FileSource, Source
-from mmnv3.deploy.streaming import stream
+from mmnv3.deploy.runtime import file_format
+from mmnv3.deploy.sources import ConfigSource, FileSource, Source
 from mmnv3.errors import Remark, UserError
 from mmnv3.pictures import as_picture, list_files, read_picture
+from mmnv3.resizing import picture_size
+from mmnv3.size import Size
 
+T = TypeVar('T')
+R = TypeVar('R')
 Picture = str | Path | np.ndarray
 
+# Jobs in flight for each thread: one that it does and one that waits for it.
+_AHEAD = 2
 # Unreadable files that are named; the others are counted.
 _NAMED = 3
 
@@ -76,7 +85,7 @@ class Predictor:
         self.threads = threads
         self._source = _source(Path(model), checkpoint, backend, size, batch, options)
         self._pipeline: Pipeline | None = None
-        self._picture_size: tuple[int, int] | None = None
+        self._picture_size: Size | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -190,7 +199,7 @@ class Predictor:
         idle: SimpleQueue[Pipeline] = SimpleQueue()
         for _ in range(workers):
             idle.put(self._start(cores if workers == 1 else 1))
-        yield from stream(partial(_predict_files, idle, use), chunks, workers)
+        yield from _in_threads(partial(_predict_files, idle, use), chunks, workers)
 
     def _predict(self, pictures: list[np.ndarray]) -> list[Result]:
         return self._started(pictures[0])(pictures) if pictures else []
@@ -199,7 +208,7 @@ class Predictor:
         """The pipeline, started for a picture if it has to know one."""
         if self._pipeline is None:
             if picture is not None:
-                self._picture_size = picture.shape[1], picture.shape[0]
+                self._picture_size = picture_size(picture)
             elif self._source.wants_size:
                 raise UserError(
                     'the config tests pictures at their own size, so that the model '
@@ -222,7 +231,7 @@ def _source(
     batch: int | None,
     options: dict | None,
 ) -> Source:
-    if model.suffix not in FILE_BACKENDS:
+    if file_format(model) is None:
         return ConfigSource(str(model), checkpoint, backend, size, batch, options)
     for name, given in (('checkpoint', checkpoint), ('options', options)):
         if given:
@@ -257,16 +266,16 @@ def _predict_files(
     files: list[Path],
 ) -> list[tuple[Path, Any]]:
     """Predicts a chunk by an idle pipeline; errors stand for unreadable files."""
-    outcomes = {file: _read_or_error(file) for file in files}
-    pictures = {f: p for f, p in outcomes.items() if isinstance(p, np.ndarray)}
+    pictures = [_read_or_error(file) for file in files]
     pipeline = idle.get()
     try:
-        found = pipeline(list(pictures.values()))
+        found = iter(pipeline([p for p in pictures if isinstance(p, np.ndarray)]))
     finally:
         idle.put(pipeline)
-    for (file, picture), result in zip(pictures.items(), found):
-        outcomes[file] = use(file, picture, result)
-    return list(outcomes.items())
+    return [
+        (file, use(file, p, next(found)) if isinstance(p, np.ndarray) else p)
+        for file, p in zip(files, pictures)
+    ]
 
 
 def _only_result(file: Path, picture: np.ndarray, result: Result) -> Result:
@@ -290,3 +299,35 @@ def _bar(total: int, shown: bool | None) -> Iterator[Callable[[], None]]:
     with Progress(BarColumn(), *columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('', total=total)
         yield lambda: progress.advance(task)
+
+
+def _in_threads(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Does a job on every item, in threads.
+
+    At most two items for each thread are begun before their results are taken. PyTorch
+    uses one thread inside each.
+
+    Args:
+        job: What is done; an error ends the stream.
+        items: What it is done on.
+        workers: Threads.
+
+    Yields:
+        What it returns, in the order of the items.
+    """
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(
+        workers, 'mmnv3', initializer=torch.set_num_threads, initargs=(1,)
+    )
+    pending: deque = deque()
+    try:
+        for item in items:
+            if len(pending) == _AHEAD * workers:
+                yield pending.popleft().result()
+            pending.append(pool.submit(job, item))
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # Parts of the number belong to the process.
+        torch.set_num_threads(before)

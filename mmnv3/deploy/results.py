@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from mmnv3.deploy.info import CLASSIFICATION, DETECTION, ModelInfo
+from mmnv3.deploy.info import ModelInfo
 from mmnv3.models.nms import progressive_nms
+from mmnv3.size import Size
+from mmnv3.tasks import CLASSIFICATION, DETECTION
 
 # Classes that a classifier names, the best.
 _TOP = 5
@@ -67,7 +72,7 @@ Result = Detections | Segmentation | Classification
 def finish(
     outputs: dict[str, np.ndarray],
     info: ModelInfo,
-    sizes: list[tuple[int, int]],
+    sizes: Sequence[Size],
 ) -> list[Result]:
     """Turns the outputs of a batch into results.
 
@@ -82,14 +87,14 @@ def finish(
     )
     return [
         finish_one(
-            {name: values[index] for name, values in outputs.items()}, info, size
+            {name: values[index] for name, values in outputs.items()}, info, Size(*size)
         )
         for index, size in enumerate(sizes)
     ]
 
 
 def _detections(
-    outputs: dict[str, np.ndarray], info: ModelInfo, size: tuple[int, int]
+    outputs: dict[str, np.ndarray], info: ModelInfo, size: Size
 ) -> Detections:
     boxes, scores = outputs['boxes'], outputs['scores']
     if info.postprocessed:
@@ -109,30 +114,64 @@ def _detections(
                 per_class=info.max_per_class,
             )
         )
-    x, y = size[0] / info.size[0], size[1] / info.size[1]
-    boxes = boxes * np.array([x, y, x, y], np.float32)
+    scale = np.divide(info.content_size(size), size)
+    boxes = boxes / np.tile(scale, 2).astype(np.float32)
     return Detections(boxes, scores, labels, info.classes)
 
 
 def _segmentation(
-    outputs: dict[str, np.ndarray], info: ModelInfo, size: tuple[int, int]
+    outputs: dict[str, np.ndarray], info: ModelInfo, size: Size
 ) -> Segmentation:
     if info.postprocessed:
-        mask = outputs['mask']
+        width, height = info.content_size(size)
+        mask = outputs['mask'][:height, :width]
     else:
-        mask = torch.from_numpy(outputs['logits']).argmax(0).numpy()
+        mask = best_classes(picture_logits(outputs['logits'], info, size), info).numpy()
     mask = mask.astype(np.uint8)
     if mask.shape != size[::-1]:
+        # Of what is stretched only the class is left.
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
     return Segmentation(mask, info.classes)
 
 
+def picture_logits(logits: np.ndarray, info: ModelInfo, size: Size) -> Tensor:
+    """A segmenter's logits for the pixels of a picture, as mmseg has them.
+
+    Args:
+        logits: (C, H, W) of the input.
+        info: The model's description.
+        size: Of the picture.
+
+    Returns:
+        Float32, (C, H, W) of the picture; of what it fills of the input where files of
+        0.1 do not say how to interpolate.
+    """
+    width, height = info.content_size(size)
+    found = torch.from_numpy(logits)[:, :height, :width]
+    if info.align_corners is None or (width, height) == size:
+        return found
+    return F.interpolate(
+        found[None], size[::-1], mode='bilinear', align_corners=info.align_corners
+    )[0]
+
+
+def best_classes(logits: Tensor, info: ModelInfo) -> Tensor:
+    """The class of every pixel, (H, W), by logits, (C, H, W)."""
+    if info.mask_threshold is None:
+        return logits.argmax(0)
+    return (logits[0].sigmoid() > info.mask_threshold).long()
+
+
 def _classification(
-    outputs: dict[str, np.ndarray], info: ModelInfo, size: tuple[int, int]
+    outputs: dict[str, np.ndarray], info: ModelInfo, size: Size
 ) -> Classification:
-    if info.postprocessed:
-        scores = torch.from_numpy(outputs['scores'])
-    else:
-        scores = torch.from_numpy(outputs['logits']).softmax(0)
+    scores = class_scores(outputs, info)
     best, labels = scores.topk(min(_TOP, len(scores)))
     return Classification(best.numpy(), labels.numpy(), info.classes)
+
+
+def class_scores(outputs: Mapping[str, np.ndarray], info: ModelInfo) -> Tensor:
+    """A classifier's probabilities of every class, (…, C), by its outputs."""
+    if info.postprocessed:
+        return torch.from_numpy(outputs['scores'])
+    return torch.from_numpy(outputs['logits']).softmax(-1)

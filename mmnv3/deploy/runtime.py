@@ -1,4 +1,4 @@
-"""One interface over the runtimes that execute exported models."""
+"""One interface over the runtimes that execute models: files, or the graph itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +17,10 @@ from torch import Tensor
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
 from mmnv3.errors import UserError
+from mmnv3.tasks import SEGMENTATION
+
+if TYPE_CHECKING:  # It imports the toolboxes, which exported files do without.
+    from mmnv3.deploy.graph import ExportGraph
 
 
 class Runtime(ABC):
@@ -137,14 +143,11 @@ class OpenVINORuntime(Runtime):
         openvino = require('openvino', 'openvino')
         core = openvino.Core()
         model = core.read_model(path)
-        strings = (
-            {
-                name: model.get_rt_info([RT_INFO, name]).astype(str)
-                for name in ModelInfo.__dataclass_fields__
-            }
-            if model.has_rt_info([RT_INFO])
-            else {}
-        )
+        strings = {
+            name: model.get_rt_info([RT_INFO, name]).astype(str)
+            for name in (*ModelInfo.__dataclass_fields__, 'resize_edge')
+            if model.has_rt_info([RT_INFO, name])
+        }
         self.info = ModelInfo.from_strings(strings, str(path))
         settings = {
             'PERFORMANCE_HINT': 'LATENCY',
@@ -188,12 +191,46 @@ class LiteRTRuntime(Runtime):
         return [found[name] for name in self.info.outputs]
 
 
-_RUNTIMES = {
-    '.pt2': PyTorchRuntime.load,
-    '.onnx': OnnxRuntime,
-    '.xml': OpenVINORuntime,
-    '.tflite': LiteRTRuntime,
+@dataclass(frozen=True)
+class Format:
+    """A kind of file, and who runs it.
+
+    Attributes:
+        suffixes: Endings of its files; the first is of the one that is named.
+        backend: The name of what runs them.
+        load: Loads one, for a number of threads.
+        packages: What writes and runs them, besides PyTorch, as pip names it.
+    """
+
+    suffixes: tuple[str, ...]
+    backend: str
+    load: Callable[[Path, int | None], Runtime]
+    packages: tuple[str, ...] = ()
+
+
+FORMATS = {
+    'pytorch': Format(('.pt2',), 'pytorch', PyTorchRuntime.load),
+    'onnx': Format(
+        ('.onnx',), 'onnxruntime', OnnxRuntime, ('onnx', 'onnxscript', 'onnxruntime')
+    ),
+    'openvino': Format(('.xml', '.bin'), 'openvino', OpenVINORuntime, ('openvino',)),
+    'litert': Format(
+        ('.tflite',), 'litert', LiteRTRuntime, ('litert-torch', 'ai-edge-litert')
+    ),
 }
+# The format of the file that a backend runs; None runs the graph itself.
+BACKENDS: dict[str, str | None] = {
+    'pytorch': None,
+    'compile': None,
+    **{kind.backend: name for name, kind in FORMATS.items() if name != 'pytorch'},
+}
+PRECISIONS = ('fp32', 'int8')
+
+
+def file_format(path: str | Path) -> Format | None:
+    """The format that a file is named as; None for other files."""
+    suffix = Path(path).suffix
+    return next((f for f in FORMATS.values() if f.suffixes[0] == suffix), None)
 
 
 def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
@@ -209,14 +246,62 @@ def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
             not of ours, or when the runtime is not installed.
     """
     path = Path(path)
-    if path.suffix not in _RUNTIMES:
-        raise UserError(f'{path}: unknown ending; possible: {", ".join(_RUNTIMES)}')
+    chosen = file_format(path)
+    if chosen is None:
+        endings = ', '.join(kind.suffixes[0] for kind in FORMATS.values())
+        raise UserError(f'{path}: unknown ending; possible: {endings}')
     if not path.is_file():
         raise UserError(f'{path}: there is no such file')
     try:
-        return _RUNTIMES[path.suffix](path, threads)
+        return chosen.load(path, threads)
     except UserError:
         raise
     except Exception as error:  # Every runtime has exceptions of its own.
         reason = str(error).strip().partition('\n')[0]
         raise UserError(f'{path} cannot be read ({reason})') from None
+
+
+def check_backend(backend: str, precision: str = 'fp32') -> None:
+    """Checks that there is such a backend, and that it has such numbers.
+
+    Raises:
+        UserError: When not; says what there is.
+    """
+    if backend not in BACKENDS:
+        raise UserError(
+            f'backend {backend!r} is unknown; possible: {", ".join(BACKENDS)}'
+        )
+    if precision not in PRECISIONS:
+        raise UserError(
+            f'precision {precision!r} is unknown; possible: {", ".join(PRECISIONS)}'
+        )
+    if precision != 'fp32' and BACKENDS[backend] is None:
+        files = [name for name, kind in BACKENDS.items() if kind]
+        raise UserError(
+            f'backend {backend!r} has no {precision}; possible: {", ".join(files)}'
+        )
+
+
+def file_suffix(backend: str) -> str:
+    """The ending of the files that a backend runs."""
+    return FORMATS[BACKENDS[backend] or backend].suffixes[0]
+
+
+def run_graph(
+    graph: ExportGraph, info: ModelInfo, backend: str, threads: int | None = None
+) -> Runtime:
+    """Runs a graph by PyTorch, as it is or compiled.
+
+    Args:
+        graph: What :func:`mmnv3.deploy.graph.build_graph` returns.
+        info: Its description.
+        backend: ``'pytorch'`` or ``'compile'``.
+        threads: Threads of one call; PyTorch's own number for None.
+    """
+    if backend == 'compile':
+        # Freezing lays the weights out for the kernels once for all. Of a second
+        # model PyTorch would make a graph for any size, in minutes.
+        compiled = torch.compile(graph, dynamic=False, options={'freezing': True})
+        return PyTorchRuntime(compiled, info, threads)
+    # Only a segmenter's eager graph asks for nothing but the picture's own size.
+    return PyTorchRuntime(graph, info, threads, any_size=graph.task == SEGMENTATION)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmnv3.deploy.info import DETECTION, OUTPUTS, PLAIN, SEGMENTATION
-from mmnv3.deploy.runtime import Runtime, load_runtime
+from mmnv3.deploy.info import OUTPUTS, PLAIN
+from mmnv3.deploy.runtime import (
+    BACKENDS,
+    Runtime,
+    check_backend,
+    file_format,
+    load_runtime,
+    run_graph,
+)
 from mmnv3.errors import Remark, UserError
+from mmnv3.resizing import output_size
+from mmnv3.size import Size
+from mmnv3.tasks import DETECTION, SEGMENTATION
 
 if TYPE_CHECKING:  # They import the toolboxes, which exported files do without.
-    from mmengine.config import Config
-
     from mmnv3.deploy.graph import ExportGraph
     from mmnv3.deploy.info import ModelInfo
-
-# Who runs files of which ending.
-FILE_BACKENDS = {
-    '.pt2': 'pytorch',
-    '.onnx': 'onnxruntime',
-    '.xml': 'openvino',
-    '.tflite': 'litert',
-}
 
 
 class Source(ABC):
@@ -41,9 +41,7 @@ class Source(ABC):
     one_at_a_time: bool = False
 
     @abstractmethod
-    def start(
-        self, threads: int | None, picture_size: tuple[int, int] | None
-    ) -> Runtime:
+    def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
         """A new runtime.
 
         Args:
@@ -67,17 +65,15 @@ class FileSource(Source):
     ) -> None:
         if not path.is_file():
             raise UserError(f'{path}: there is no such file')
-        own = FILE_BACKENDS[path.suffix]
-        if backend not in (None, own):
+        kind = file_format(path)
+        if kind and backend not in (None, kind.backend):
             raise UserError(
-                f'{path} is for the backend {own!r}, not {backend!r}; export the '
-                'config again, or leave the backend out'
+                f'{path} is for the backend {kind.backend!r}, not {backend!r}; export '
+                'the config again, or leave the backend out'
             )
         self._path, self._size, self._batch = path, size, batch
 
-    def start(
-        self, threads: int | None, picture_size: tuple[int, int] | None
-    ) -> Runtime:
+    def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
         """Loads the file anew."""
         runtime = load_runtime(self._path, threads)
         info = runtime.info
@@ -87,7 +83,7 @@ class FileSource(Source):
                 'pictures; export a whole config'
             )
         for name, asked, has in (
-            ('size', self._size and tuple(self._size), info.size),
+            ('size', self._size and Size.of(self._size), info.size),
             ('batch', self._batch, info.batch),
         ):
             if asked not in (None, has):
@@ -104,33 +100,29 @@ class ConfigSource(Source):
     def __init__(
         self,
         path: str,
-        checkpoint: str | None,
+        checkpoint: str | Path | None,
         backend: str | None,
         size: tuple[int, int] | None,
         batch: int | None,
         options: dict | None,
     ) -> None:
         # They import the toolboxes, which exported files do without.
-        from mmnv3.deploy.backends import BACKENDS, check_backend
-        from mmnv3.deploy.describing import default_size
-        from mmnv3.deploy.tasks import config_task
-        from mmnv3.engine.launch import existing_checkpoint, read_config
+        from mmnv3.engine.checkpoints import existing_checkpoint
+        from mmnv3.engine.config import config_task, pipeline_size, read_config
 
         self._backend = backend or 'pytorch'
         check_backend(self._backend)
-        self._config: Config = read_config(path, options)
-        self._checkpoint = checkpoint and existing_checkpoint(str(checkpoint))
-        self._size = size and tuple(size)
-        self._batch, self._options = batch or 1, options
-        self._format = BACKENDS[self._backend]
-        self._task, _ = config_task(self._config.get('model', {})) or (None, None)
-        of_any_size = (
+        self._config = read_config(path, options)
+        self._checkpoint = existing_checkpoint(str(checkpoint)) if checkpoint else None
+        self._size, self._batch = size, batch or 1
+        self._task = config_task(self._config)
+        self._built: tuple[ExportGraph, ModelInfo] | None = None
+        self.wants_size = (
             self._task == SEGMENTATION
             and not size
-            and default_size(self._config) is None
+            and pipeline_size(self._config) is None
         )
-        self.wants_size = of_any_size
-        self.keeps_size = of_any_size and self._backend == 'pytorch'
+        self.keeps_size = self.wants_size and self._backend == 'pytorch'
         # A compiled graph has its threads built in.
         self.one_at_a_time = self._backend == 'compile'
         if checkpoint is None:
@@ -141,47 +133,37 @@ class ConfigSource(Source):
                 stacklevel=4,
             )
 
-    def start(
-        self, threads: int | None, picture_size: tuple[int, int] | None
-    ) -> Runtime:
+    def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
         """Runs the graph, which is built once, or the file that was exported once."""
-        if self._format is None:
-            from mmnv3.deploy.backends import run_graph
+        from mmnv3.engine.config import input_size, picture_steps
 
-            graph, info = self._graph(picture_size)
-            return run_graph(graph, info, self._backend, threads)
+        size: Sequence[int] | None = self._size
+        if self.wants_size and picture_size:
+            size = output_size(picture_steps(self._config), picture_size)
+        size = input_size(self._config, size)
+        format_name = BACKENDS[self._backend]
+        if format_name is None:
+            return run_graph(*self._graph(size), self._backend, threads)
         from mmnv3.deploy.cache import cached_export
 
         path = cached_export(
             self._config,
             self._checkpoint,
-            self._format,
-            size=picture_size if self.wants_size else self._size,
+            format_name,
+            size=size,
             batch=self._batch,
-            options=self._options,
             # A runtime chooses a pixel's class at once; outside, all would be copied.
             postprocess=self._task not in (None, DETECTION),
         )
         return load_runtime(path, threads)
 
-    def _graph(
-        self, picture_size: tuple[int, int] | None
-    ) -> tuple[ExportGraph, ModelInfo]:
+    def _graph(self, size: Size) -> tuple[ExportGraph, ModelInfo]:
+        from mmnv3.deploy.export import describe_graph
         from mmnv3.deploy.graph import build_graph
-        from mmnv3.deploy.loading import describe_graph, input_size
-
-        if self._built is None:
-            size = input_size(
-                self._model, picture_size if self.wants_size else self._size
-            )
-            graph = build_graph(self._model, size, self._batch)
-            self._built = graph, describe_graph(graph, self._model)
-        return self._built
-
-    _built: tuple[ExportGraph, ModelInfo] | None = None
-
-    @cached_property
-    def _model(self) -> object:
         from mmnv3.engine.build import build_model
 
-        return build_model(self._config.filename, self._options, self._checkpoint)
+        if self._built is None:
+            model = build_model(self._config, checkpoint=self._checkpoint)
+            graph = build_graph(model, size, self._batch)
+            self._built = graph, describe_graph(graph, model)
+        return self._built

@@ -1,22 +1,26 @@
-"""Networks as torch modules, registered under their names."""
+"""Networks as torch modules, registered under their names.
 
-from mmnv3.models.backbone import MobileNetV3
-from mmnv3.models.classifier import MobileNetV3ClsHead
-from mmnv3.models.lraspp import LRASPPHead, RASPPHead
-from mmnv3.models.ssdlite import (
-    SigmoidFocalLoss,
-    SSDLiteAnchorGenerator,
-    SSDLiteHead,
-    SSDLiteNeck,
-)
+A module is imported when something of it is first asked for: exported files need `nms`,
+and none of the toolboxes that the others import.
+"""
 
-__all__ = [
-    'LRASPPHead',
-    'MobileNetV3',
-    'MobileNetV3ClsHead',
-    'RASPPHead',
-    'SSDLiteAnchorGenerator',
-    'SSDLiteHead',
-    'SSDLiteNeck',
-    'SigmoidFocalLoss',
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    'LRASPPHead': 'lraspp',
+    'MobileNetV3': 'backbone',
+    'MobileNetV3ClsHead': 'classifier',
+    'RASPPHead': 'lraspp',
+    'SSDLiteAnchorGenerator': 'ssdlite',
+    'SSDLiteHead': 'ssdlite',
+    'SSDLiteNeck': 'ssdlite',
+    'SigmoidFocalLoss': 'ssdlite',
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what somebody asks for by `mmnv3.models.NAME`."""
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)

@@ -11,8 +11,8 @@ import itertools
 import math
 import os
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
-from mmnv3.arch import NetSpec, Network, find_taps, get_spec, list_taps
+from mmnv3.arch import (
+    NetSpec,
+    Network,
+    backbone_taps,
+    find_taps,
+    fit_to_taps,
+    list_taps,
+)
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 
@@ -56,13 +63,7 @@ def config_network(config: Config) -> Network:
             f'{config.filename}: the searches edit backbones of type '
             f"'mmnv3.MobileNetV3', and this is {backbone.type!r}"
         )
-    spec = get_spec(
-        backbone.get('arch', 'large'),
-        backbone.get('width', 1.0),
-        backbone.get('tail'),
-    )
-    known = ('output_stride', 'dilation', 'padding')
-    return Network(spec, **{name: backbone[name] for name in known if name in backbone})
+    return Network.of_backbone(backbone)
 
 
 def with_spec(config: Config, spec: NetSpec, arch: str | None = None) -> Config:
@@ -84,9 +85,7 @@ def with_spec(config: Config, spec: NetSpec, arch: str | None = None) -> Config:
     backbone = config.model.backbone
     backbone.update(arch=spec, width=1.0, tail=None)
     backbone.init_cfg = _without_pretrained(backbone.get('init_cfg'))
-    with torch.device('meta'):
-        built = MobileNetV3(**{k: v for k, v in backbone.items() if k != 'type'})
-    set_taps(config.model, built.out_channels)
+    set_taps(config.model, [tap.channels for tap in backbone_taps(backbone)])
     if arch:
         backbone.arch = arch
     return config
@@ -172,37 +171,15 @@ def beside_config(name: str) -> str:
 
 def set_taps(model: ConfigDict, channels: Sequence[int]) -> None:
     """Tells a model's neck and heads how many channels the backbone's taps have."""
-    channels = tuple(channels)
-    neck = model.get('neck') or {}
-    if 'in_channels' in neck:
-        neck['in_channels'] = channels
-    for name, widths in _HEADS.items():
-        heads = model.get(name) or []
-        for head in heads if isinstance(heads, list) else [heads]:
-            head['in_channels'] = widths(head, channels)
-
-
-def _levels(head: ConfigDict, channels: tuple[int, ...]) -> tuple[int, ...]:
-    """The taps come first, then the neck's own levels."""
-    return (*channels, *head['in_channels'][len(channels) :])
-
-
-def _selected(head: ConfigDict, channels: tuple[int, ...]) -> int | tuple[int, ...]:
-    several = isinstance(head.get('in_channels'), list | tuple)
-    index = head.get('in_index', (0, 1) if several else -1)
-    return tuple(channels[i] for i in index) if several else channels[index]
-
-
-def _pooled(head: ConfigDict, channels: tuple[int, ...]) -> int:
-    return channels[-1]
-
-
-_HEADS: dict[str, Callable[[ConfigDict, tuple[int, ...]], int | tuple[int, ...]]] = {
-    'bbox_head': _levels,
-    'decode_head': _selected,
-    'auxiliary_head': _selected,
-    'head': _pooled,
-}
+    taps = [
+        replace(tap, channels=number)
+        for tap, number in zip(backbone_taps(model.backbone), channels, strict=True)
+    ]
+    for part, follows in fit_to_taps(model, taps).items():
+        if isinstance(follows, list):
+            model[part] = follows
+        else:
+            model[part].update(follows)
 
 
 def _without_pretrained(init_cfg: Any) -> Any:

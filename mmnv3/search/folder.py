@@ -23,6 +23,7 @@ from torch import Tensor
 
 import mmnv3
 from mmnv3.arch import NetSpec, load_spec, save_spec
+from mmnv3.engine.checkpoints import read_checkpoint, write_checkpoint
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.search.configs import dataset_length
@@ -170,7 +171,8 @@ class Folder:
 
     def write_weights(self, name: str, state: Mapping[str, Tensor]) -> None:
         """Writes a checkpoint."""
-        self.write_tensors(name, dict(state_dict=dict(state)))
+        with clear_disk_errors(self.path / name):
+            write_checkpoint(self.path / name, state)
 
     def read_weights(self, name: str) -> dict[str, Tensor]:
         """Reads a checkpoint of :meth:`write_weights`.
@@ -178,14 +180,13 @@ class Folder:
         Raises:
             UserError: When it is damaged or missing.
         """
-        data = self.read_tensors(name)
-        if data is None:
-            path = self.path / name
+        path = self.path / name
+        if not path.exists():
             raise UserError(
                 f'{path} is missing; delete {path.parent} and run the same command '
                 'again'
             )
-        return data['state_dict']
+        return read_checkpoint(path).state
 
     def write_spec(self, name: str, spec: NetSpec) -> None:
         """Writes the table of a network."""

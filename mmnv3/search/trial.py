@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
 from mmnv3.engine.launch import build_runner
-from mmnv3.engine.nan_hook import StopAtNaNHook
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, short_config
 from mmnv3.search.pool import Failure, run_jobs

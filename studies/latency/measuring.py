@@ -12,8 +12,7 @@ import numpy as np
 from mmnv3.benchmark.latency import Summary, measure
 from mmnv3.benchmark.machine import describe_machine
 from mmnv3.benchmark.subject import NETWORK, Stages
-from mmnv3.deploy.backends import BACKENDS, run_graph
-from mmnv3.deploy.runtime import Runtime, load_runtime
+from mmnv3.deploy.runtime import BACKENDS, Runtime, load_runtime, run_graph
 from studies.latency.preparing import exported_path, graph_of, pairs
 from studies.latency.results import Measured, Timed
 from studies.latency.study import Study

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
-from mmnv3.deploy.backends import BACKENDS, check_backend, file_suffix, write_file
 from mmnv3.deploy.calibration import noise_batches
+from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.plain import PlainGraph, plain_info
+from mmnv3.deploy.runtime import BACKENDS, check_backend, file_suffix
 from mmnv3.errors import UserError
 from studies.latency.study import Study
 from studies.latency.variant import Variant
@@ -32,7 +33,7 @@ def installed_backends(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tells the backends that are there from those that are not.
 
     Args:
-        names: Of :data:`mmnv3.deploy.backends.BACKENDS`.
+        names: Of :data:`mmnv3.deploy.runtime.BACKENDS`.
 
     Returns:
         The installed ones, and a line about each of the others.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from mmnv3.deploy.plain import PlainGraph
+from mmnv3.deploy.graph import PlainGraph
 from studies.latency.naive import write_naively
 from studies.paper.networks import Classifier, Network
 

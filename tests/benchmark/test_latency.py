@@ -29,7 +29,7 @@ from mmnv3.benchmark.subject import (
 )
 from mmnv3.benchmark.subjects import Subjects, build_random, find_pretrained
 from mmnv3.benchmark.torchvision_subjects import build_torchvision
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 
 ROOT = Path(__file__).parents[2]

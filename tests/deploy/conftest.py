@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from mmnv3.deploy.describing import describe
-from mmnv3.deploy.export import FORMATS, export_graph
+from mmnv3.deploy.export import FORMATS, describe_graph, export_graph
 from mmnv3.deploy.graph import ExportGraph, build_graph
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
-from mmnv3.engine.launch import read_config
 from tests.deploy.cases import CASES, random_model
 
 ROOT = Path(__file__).parents[2]
@@ -35,15 +33,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
     @cache
     def info(case: str) -> ModelInfo:
-        config = read_config(CASES[case].config, CASES[case].options)
-        head = getattr(model(case), 'bbox_head', None)
-        return describe(
-            config,
-            graph(case).task,
-            CASES[case].size,
-            graph(case).num_classes,
-            head and head.test_cfg,
-        )
+        return describe_graph(graph(case), model(case))
 
     @cache
     def file(case: str, kind: str) -> Path:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from torch import nn
 
-from mmnv3.deploy.backends import (
+from mmnv3.deploy.calibration import noise_batches
+from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import PlainGraph, plain_info
+from mmnv3.deploy.runtime import (
     BACKENDS,
     check_backend,
     file_suffix,
+    load_runtime,
     run_graph,
-    write_file,
 )
-from mmnv3.deploy.calibration import noise_batches
-from mmnv3.deploy.plain import PlainGraph, plain_info
-from mmnv3.deploy.runtime import load_runtime
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from tests.models.parity import calibrate_norms, shake_norms

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmnv3.deploy import loading
+from mmnv3.deploy import cache, export
 from mmnv3.deploy.cache import cached_export
-from mmnv3.engine.launch import read_config
+from mmnv3.deploy.runtime import FORMATS
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 
 CONFIG = 'configs/ssdlite_mnv3_small_demo.py'
@@ -19,13 +20,13 @@ def exports(monkeypatch, tmp_path: Path) -> list[tuple]:
     """The cache moved here, and exports that only write a line and are listed."""
     calls = []
 
-    def export_config(config, checkpoint, out, *args) -> None:
-        calls.append((config, checkpoint, *args))
+    def export_config(config, checkpoint, out, *args, **settings) -> None:
+        calls.append((config.filename, checkpoint, *args, settings))
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text('exported')
 
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setattr(loading, 'export_config', export_config)
+    monkeypatch.setattr(export, 'export_config', export_config)
     return calls
 
 
@@ -36,7 +37,7 @@ def test_what_is_there_is_not_exported_again(exports, tmp_path) -> None:
     assert tmp_path / 'cache' in first.parents and first.suffix == '.onnx'
     assert first.name.startswith('ssdlite_mnv3_small_demo-')
     assert cached_export(read_config(CONFIG), None, 'onnx') == first
-    assert exports == [(CONFIG, None, 'onnx', None, None, 1, False)]
+    assert exports == [(CONFIG, None, 'onnx', None, dict(batch=1, postprocess=False))]
 
 
 def test_everything_that_matters_makes_another_file(exports, tmp_path) -> None:
@@ -75,6 +76,27 @@ def test_another_version_exports_anew(exports, monkeypatch) -> None:
     first = cached_export(config, None, 'onnx')
     monkeypatch.setattr(torch, '__version__', '99')
     assert cached_export(config, None, 'onnx') != first
+
+
+@pytest.mark.parametrize(
+    ('format_name', 'package'),
+    [
+        ('onnx', 'onnx'),
+        ('onnx', 'onnxscript'),
+        ('openvino', 'openvino'),
+        ('litert', 'litert-torch'),
+    ],
+)
+def test_another_version_of_an_exporter_exports_anew(
+    exports, monkeypatch, format_name, package
+) -> None:
+    config, installed = read_config(CONFIG), {package: '1'}
+    monkeypatch.setattr(cache, 'version', lambda name: installed.get(name, '0'))
+    names = list(FORMATS)
+    first = {name: cached_export(config, None, name) for name in names}
+    installed[package] = '2'
+    changed = {n for n in names if cached_export(config, None, n) != first[n]}
+    assert changed == {format_name}
 
 
 def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mmnv3.deploy.calibration import noise_batches, read_batches
-from mmnv3.deploy.info import DETECTION, ModelInfo
-from mmnv3.deploy.preparing import prepare
+from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.pipeline import prepare_picture
 from mmnv3.errors import UserError
+from mmnv3.tasks import DETECTION
 
 INFO = ModelInfo(
     task=DETECTION,
@@ -38,7 +39,7 @@ def test_pictures_are_prepared_as_for_the_model(folder: Path) -> None:
     batches = read_batches(folder, INFO)
     assert [batch.shape for batch in batches] == [(1, 3, 8, 12)] * 10
     expected = {
-        value: prepare(np.full((20, 30, 3), value, np.uint8), INFO)
+        value: prepare_picture(np.full((20, 30, 3), value, np.uint8), INFO)
         for value in range(0, 100, 10)
     }
     assert sorted(float(batch[0, 0, 0, 0]) for batch in batches) == sorted(

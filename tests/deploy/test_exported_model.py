@@ -11,9 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmnv3.deploy.export import export_config
 from mmnv3.deploy.exported_model import ExportedModel, is_exported, set_exported
-from mmnv3.deploy.loading import export_config
-from mmnv3.engine.launch import build_runner, read_config
+from mmnv3.engine.config import read_config
+from mmnv3.engine.launch import build_runner
 from mmnv3.errors import UserError
 from tests.deploy.cases import CASES, Case, random_model
 

@@ -9,10 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from mmnv3.deploy.predict_files import predict_files
+from mmnv3.deploy.predict_files import (
+    as_json,
+    check_targets,
+    collect,
+    in_words,
+    predict_files,
+)
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Classification, Segmentation
-from mmnv3.deploy.saving import as_json, check_targets, collect, in_words
 from mmnv3.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -287,7 +287,7 @@ def test_what_does_not_fit_is_told(exported, weights, tmp_path) -> None:
         ((path, None, 'openvino'), {}, "for the backend 'onnxruntime', not 'openv"),
         ((path, checkpoint), {}, 'is exported and takes no checkpoint'),
         ((path,), {'options': {'a': 1}}, 'is exported and takes no options'),
-        ((path,), {'size': (320, 320)}, r'for a size of \(193, 128\), not \(320'),
+        ((path,), {'size': (320, 320)}, 'for a size of 193x128, not 320x320'),
         ((path,), {'batch': 2}, 'for a batch of 1, not 2'),
     ):
         with pytest.raises(UserError, match=message) as error:

@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from mmnv3.arch import ZOO, plan_blocks
+from mmnv3.arch import ZOO, Layer, plan_blocks
+from mmnv3.errors import UserError
 from mmnv3.models.layers import (
     Bottleneck,
     Conv2dSame,
     SqueezeExcite,
-    conv_bn_act,
+    build_layer,
+    global_average,
     same_conv_cfg,
 )
 
@@ -69,7 +71,7 @@ def test_same_padding_of_a_dilated_convolution() -> None:
 def test_padding_names() -> None:
     assert same_conv_cfg('symmetric') is None
     assert same_conv_cfg('same', stride=1) is None
-    with pytest.raises(ValueError, match='same, symmetric'):
+    with pytest.raises(UserError, match='same, symmetric'):
         same_conv_cfg('valid')
 
 
@@ -84,6 +86,34 @@ def test_squeeze_excite_by_hand() -> None:
     # Averages 1 and 2; ReLU(1 + 4 - 1) = 4; gates (4 + 3) / 6 > 1 and (-4 + 3) / 6 < 0.
     gated = layer(image)
     torch.testing.assert_close(gated, image * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1))
+
+
+def test_squeeze_excite_is_exported_without_moving_its_averages() -> None:
+    """`nn.AdaptiveAvgPool2d` becomes three operators where maps are channels-last."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.se = SqueezeExcite(16, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.se(x.contiguous(memory_format=torch.channels_last))
+
+    net, x = Net().eval(), torch.randn(1, 16, 6, 8)
+    program = torch.export.export(net, (x,))
+    exported = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert [node.op_type for node in exported.model_proto.graph.node] == [
+        'ReduceMean', 'Conv', 'Relu', 'Conv', 'HardSigmoid', 'Mul',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_the_global_average_is_pytorchs(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 24, 9, 13).contiguous(memory_format=layout)
+    expected = nn.AdaptiveAvgPool2d(1)(x)
+    assert global_average(x).shape == (2, 24, 1, 1)
+    torch.testing.assert_close(global_average(x), expected, atol=1e-6, rtol=0)
 
 
 def test_block_parts_come_in_the_paper_order() -> None:
@@ -108,8 +138,8 @@ def test_block_parts_come_in_the_paper_order() -> None:
 @pytest.mark.parametrize('stride', [1, 2])
 def test_folding_normalisation_changes_nothing(stride: int) -> None:
     torch.manual_seed(0)
-    layer = conv_bn_act(
-        8, 8, 5, norm_cfg=dict(type='BN'), act='hswish', padding='same', stride=stride
+    layer = build_layer(
+        Layer('conv', 8, 8, kernel=5, stride=stride, act='hswish'), dict(type='BN')
     )
     layer.train()(3 + 2 * torch.randn(4, 8, 16, 15))  # Gives it statistics.
     torch.nn.init.normal_(layer.norm.weight)

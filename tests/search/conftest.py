@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from mmnv3.arch.layers import Layer
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.search.latency import measuring
 from mmnv3.search.latency.tracing import trace
 from mmnv3.size import Size

@@ -5,7 +5,7 @@ import random
 import pytest
 from mmengine.config import Config
 
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import (
     Budget,

@@ -1,7 +1,7 @@
 """8-bit files out of float ones, by calibration.
 
 A module for every format of :mod:`mmnv3.deploy.export` that has 8-bit files, each with
-a ``quantize`` of the same signature. Kernels get a scale for every channel, activations
+a ``quantize``. Kernels get a scale for every channel, activations
 one for every tensor, from what they were on pictures. What comes after the last
 convolution (decoding, suppression, resizing) stays float: it costs next to nothing, and
 8 bits are too few for coordinates.
@@ -15,23 +15,35 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
 from mmnv3.errors import UserError
 
 
-def check_batches(batches: Sequence[np.ndarray]) -> None:
-    """Checks that there is something to calibrate on.
+def quantize(
+    format_name: str, source: Path, out: Path, batches: Sequence[np.ndarray]
+) -> None:
+    """Writes an 8-bit file.
+
+    Args:
+        format_name: ``'onnx'``, ``'openvino'`` or ``'litert'``.
+        source: A float file of :mod:`mmnv3.deploy.export`.
+        out: File to write, with the description of ``source``. OpenVINO's weights go
+            beside it, as ``.bin``.
+        batches: Normalised pictures to calibrate on, float32 of ``info.input_shape``.
 
     Raises:
-        UserError: When there is no batch.
+        UserError: When there are no batches, or when a package is missing.
     """
     if not len(batches):
         raise UserError(
             'int8 needs pictures to calibrate on; name them with --calib, some 100 '
             'to 300 like those that the model will see'
         )
+    import_module(f'{__name__}.{format_name}').quantize(source, out, batches)
 
 
 @contextlib.contextmanager

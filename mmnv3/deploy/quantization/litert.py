@@ -11,7 +11,7 @@ import numpy as np
 
 from mmnv3.deploy.info import EXTRA_FILE, INPUT
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.quantization import check_batches, quiet
+from mmnv3.deploy.quantization import quiet
 
 # Operations are named by the modules they are from. What the graph around the model
 # adds, as decoding, has none below it.
@@ -23,17 +23,7 @@ _LEAST_WEIGHT = 1e-4
 
 
 def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
-    """Writes an 8-bit file.
-
-    Args:
-        source: A float file of :mod:`mmnv3.deploy.export`.
-        out: File to write, with the description of ``source``.
-        batches: Normalised pictures to calibrate on, float32 of ``info.input_shape``.
-
-    Raises:
-        UserError: When there are no batches, or when a package is missing.
-    """
-    check_batches(batches)
+    """See :func:`mmnv3.deploy.quantization.quantize`."""
     with quiet():
         tools = require('ai_edge_quantizer.quantizer', 'litert')
         algorithms = require('ai_edge_quantizer.algorithm_manager', 'litert')

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmnv3.deploy.info import INPUT
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.quantization import check_batches, quiet
+from mmnv3.deploy.quantization import quiet
 
 _KERNELS = ('Conv', 'Gemm', 'MatMul')
 # Rows of the picture for one row of the map, of which 16 and more are quantised. Maps
@@ -25,17 +25,7 @@ _MIN_STRIDE = 12
 
 
 def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
-    """Writes an 8-bit file.
-
-    Args:
-        source: A float file of :mod:`mmnv3.deploy.export`.
-        out: File to write, with the description of ``source``.
-        batches: Normalised pictures to calibrate on, float32 of ``info.input_shape``.
-
-    Raises:
-        UserError: When there are no batches, or when a package is missing.
-    """
-    check_batches(batches)
+    """See :func:`mmnv3.deploy.quantization.quantize`."""
     onnx = require('onnx', 'onnx')
     tools = require('onnxruntime.quantization', 'onnx')
     model = onnx.shape_inference.infer_shapes(onnx.load(source))

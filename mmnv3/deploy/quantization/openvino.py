@@ -10,24 +10,13 @@ import numpy as np
 
 from mmnv3.deploy.info import INPUT
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.quantization import check_batches, quiet
+from mmnv3.deploy.quantization import quiet
 
 _KERNELS = ('Convolution', 'GroupConvolution', 'MatMul')
 
 
 def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
-    """Writes an 8-bit file.
-
-    Args:
-        source: A float file of :mod:`mmnv3.deploy.export`.
-        out: File to write, with the description of ``source``; the weights go beside
-            it, as ``.bin``.
-        batches: Normalised pictures to calibrate on, float32 of ``info.input_shape``.
-
-    Raises:
-        UserError: When there are no batches, or when a package is missing.
-    """
-    check_batches(batches)
+    """See :func:`mmnv3.deploy.quantization.quantize`."""
     openvino = require('openvino', 'openvino')
     with quiet():
         nncf = require('nncf', 'openvino')

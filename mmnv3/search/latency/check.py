@@ -68,7 +68,7 @@ class Check:
         fastest, slowest = self.measured_us.min() / 1e3, self.measured_us.max() / 1e3
         return (
             f'{len(self.measured_us)} networks, {fastest:.2f} to {slowest:.2f} ms: '
-            f'{self.summary}, correlation {correlation:.3f}; the seed takes '
+            f'{self.summary}, correlation {correlation:.3f}; the config itself takes '
             f'{self.pace:.2f} of what it took for the table, at whose pace: '
             f'{self.at_same_pace.summary}'
         )
@@ -135,7 +135,7 @@ def plot_checks(checks: Mapping[str, Check], path: Path) -> None:
         figure.savefig(partial, dpi=150, format=path.suffix[1:])
 
 
-def check(
+def check_configs(
     configs: Sequence[str],
     path: Path,
     size: Size | None = None,

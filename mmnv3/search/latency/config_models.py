@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
 from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible, save_spec
 from mmnv3.benchmark.subject import Request
 from mmnv3.benchmark.subjects import build_random
-from mmnv3.deploy.loading import input_size
+from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
+from mmnv3.models import MobileNetV3
 from mmnv3.size import Size
 
 _KERNELS = 3, 5
@@ -47,20 +49,25 @@ class ConfigModel:
             UserError: When there is no such config, or its backbone is none of ours.
         """
         model, _ = build_random(Request(config))
-        if not hasattr(getattr(model, 'backbone', None), 'spec'):
+        if not isinstance(getattr(model, 'backbone', None), MobileNetV3):
             raise UserError(f'{config}: its backbone is not of type mmnv3.MobileNetV3')
-        return cls(config, model, Size(*input_size(model, size)))
+        return cls(config, model, input_size(model.cfg, size))
+
+    @property
+    def backbone(self) -> MobileNetV3:
+        """The model's backbone."""
+        return cast(MobileNetV3, self.model.backbone)
 
     @property
     def spec(self) -> NetSpec:
         """The backbone's specification."""
-        return self.model.backbone.spec
+        return self.backbone.spec
 
     def fixed_blocks(self) -> frozenset[int]:
         """Blocks, from 0, whose expansion necks and heads read."""
         return frozenset(
             int(tap.layer.removeprefix('block')) - 1
-            for tap in self.model.backbone.taps
+            for tap in self.backbone.taps
             if tap.part in ('expand', 'depthwise')
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -20,18 +20,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from torch import nn
 
 from mmnv3.arch.layers import Layer
-from mmnv3.deploy.backends import (
-    BACKENDS,
-    check_backend,
-    file_suffix,
-    run_graph,
-    write_file,
-)
-from mmnv3.deploy.graph import ExportGraph
+from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
-from mmnv3.deploy.plain import PlainGraph
-from mmnv3.deploy.runtime import Runtime, load_runtime
+from mmnv3.deploy.runtime import (
+    BACKENDS,
+    Runtime,
+    check_backend,
+    file_suffix,
+    load_runtime,
+    run_graph,
+)
 from mmnv3.errors import UserError
 from mmnv3.search.latency.config_models import ConfigModel, random_variants
 from mmnv3.search.latency.grid import search_grid
@@ -70,7 +70,7 @@ _SAVE_EVERY = 10
 _VARIANTS, _VARIANTS_SEED = 8, 1_000_003
 
 
-def measure(
+def measure_configs(
     configs: Sequence[str],
     backend: str,
     out: Path,
@@ -83,7 +83,7 @@ def measure(
 
     Args:
         configs: Paths of configs.
-        backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
         out: Table to write, or to go on with.
         size: Pixels of the picture; each config's own for None.
         threads: Threads of one call.
@@ -207,25 +207,23 @@ def measure_networks(
         runs: See :func:`time_networks`.
     """
     traces = [trace(module, size) for module in modules]
-    overhead = traces[0].overhead
-    known = [table.find_network(layers, overhead) for layers, _ in traces]
+    layers, overhead = [each.layers for each in traces], traces[0].overhead
+    known = [table.find_network(each, overhead) for each in layers]
     if all(known):
         return
     loaded = [
         load_network(as_graph(module, size), table.backend, table.threads)
         for module in modules
     ]
+    found = [
+        NetworkTime(
+            overhead, table.layers_us(each), whole_us, digest_network(each, overhead)
+        )
+        for each, whole_us in zip(layers, time_networks(loaded, runs), strict=True)
+    ]
     # All of them anew: only times of one hour can be compared.
     others = [network for network in table.networks if network not in known]
-    table.networks = others + [
-        NetworkTime(
-            overhead,
-            table.layers_us(layers),
-            whole_us,
-            digest_network(layers, overhead),
-        )
-        for (layers, _), whole_us in zip(traces, time_networks(loaded, runs))
-    ]
+    table.networks = [*others, *found]
     table.save(path)
 
 
@@ -234,7 +232,7 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
 
     Args:
         layer: The layer.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
         runs: Measured calls.
 
@@ -248,31 +246,45 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
     copies = min(COPIES, max(_FEWEST_COPIES, fitting))
     full = load_layer(layer, copies, False, backend, threads)
     bare = _load_bare(bare_layer(layer), copies, backend, threads)
-    shape = input_shape(layer)
-    batch = np.random.default_rng(0).standard_normal(shape, np.float32)
+    batch = _noise(input_shape(layer))
     with_copies, without = time_turns(
         [partial(full, batch), partial(bare, batch)], runs
     )
     return max(0.0, with_copies - without) / copies
 
 
-def time_turns(calls: list[Callable[[], object]], runs: int) -> list[float]:
+def time_turns(
+    calls: Sequence[Callable[[], object]],
+    runs: int,
+    turn: int = 1,
+    seconds: float = 0.0,
+) -> list[float]:
     """Times calls that take turns, so that the processor's pace meets all alike.
 
     Args:
         calls: What is called.
-        runs: Measured calls of each.
+        runs: Measured calls of each, at least.
+        turn: Measured calls of one turn. Where there are several, some that are not
+            measured come first, since others have emptied the processor's cache.
+        seconds: How long they take turns at least.
 
     Returns:
         Microseconds of each: the quantile :data:`QUANTILE` of its calls.
     """
-    times = np.empty((WARMUP + runs, len(calls)))
-    for row in times:
-        for index, call in enumerate(calls):
-            begin = time.perf_counter()
+    for call in calls:
+        for _ in range(WARMUP):
             call()
-            row[index] = time.perf_counter() - begin
-    return [1e6 * float(us) for us in np.quantile(times[WARMUP:], QUANTILE, axis=0)]
+    times: list[list[float]] = [[] for _ in calls]
+    unmeasured = WARMUP if turn > 1 else 0
+    end = time.monotonic() + seconds
+    while len(times[-1]) < runs or time.monotonic() < end:
+        for call, found in zip(calls, times):
+            for index in range(unmeasured + turn):
+                begin = time.perf_counter()
+                call()
+                if index >= unmeasured:
+                    found.append(time.perf_counter() - begin)
+    return [1e6 * float(np.quantile(found, QUANTILE)) for found in times]
 
 
 def load_layer(
@@ -280,14 +292,15 @@ def load_layer(
 ) -> Runtime:
     """Gives copies of a layer, or what is around them, to a backend."""
     check_backend(backend)
-    if BACKENDS[backend] not in _FROM_ONNX:
+    write = _FROM_ONNX.get(BACKENDS[backend] or '')
+    if not write:
         graph = PlainGraph(LayerGraph(layer, copies, bare), input_shape(layer))
         return load_network(graph, backend, threads)
     info = replace(_INFO, input_shape=input_shape(layer))
     model = onnx_model(layer, copies, bare, info)
     with tempfile.TemporaryDirectory(prefix='mmnv3-layer-') as folder:
         path = Path(folder) / f'layer{file_suffix(backend)}'
-        _FROM_ONNX[BACKENDS[backend]](model, path, info.to_strings())
+        write(model, path, info.to_strings())
         return load_runtime(path, threads)
 
 
@@ -298,28 +311,32 @@ def load_network(
 
     Args:
         graph: What :func:`mmnv3.search.latency.tracing.as_graph` returns.
-        backend: One of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
 
     Raises:
         UserError: When the backend is unknown or not installed.
     """
     check_backend(backend)
-    shape = tuple(graph.example().shape)
+    batch, channels, height, width = graph.example().shape
+    shape = batch, channels, height, width
     info = replace(_INFO, task=graph.task, input_shape=shape)
-    if BACKENDS[backend] is None:
+    # A plain graph has all that exporting asks of one.
+    graph = cast(ExportGraph, graph)
+    file_format = BACKENDS[backend]
+    if file_format is None:
         return run_graph(graph, info, backend, threads)
     with tempfile.TemporaryDirectory(prefix='mmnv3-network-') as folder:
         path = Path(folder) / f'network{file_suffix(backend)}'
-        write_file(graph, info, path, BACKENDS[backend])
+        write_file(graph, info, path, file_format)
         return load_runtime(path, threads)
 
 
-def time_networks(networks: list[Runtime], runs: int | None = None) -> list[float]:
+def time_networks(networks: Sequence[Runtime], runs: int | None = None) -> list[float]:
     """Times networks, which take turns of several calls each.
 
-    In turns, so that the processor's pace meets all alike; of several calls, since the
-    weights of many networks do not fit into its cache together.
+    Of several, since the weights of many networks do not fit into the processor's cache
+    together.
 
     Args:
         networks: What :func:`load_network` returns.
@@ -329,18 +346,14 @@ def time_networks(networks: list[Runtime], runs: int | None = None) -> list[floa
     Returns:
         Microseconds of each.
     """
-    times: list[list[float]] = [[] for _ in networks]
-    end = time.monotonic() + (NETWORK_SECONDS if runs is None else 0)
-    while len(times[-1]) < (runs or NETWORK_RUNS) or time.monotonic() < end:
-        for network, found in zip(networks, times):
-            shape = network.info.input_shape
-            batch = np.random.default_rng(0).standard_normal(shape, np.float32)
-            for index in range(WARMUP + _TURN):
-                begin = time.perf_counter()
-                network(batch)
-                if index >= WARMUP:
-                    found.append(time.perf_counter() - begin)
-    return [1e6 * float(np.quantile(found, QUANTILE)) for found in times]
+    calls = [partial(network, _noise(network.info.input_shape)) for network in networks]
+    if runs is None:
+        return time_turns(calls, NETWORK_RUNS, _TURN, NETWORK_SECONDS)
+    return time_turns(calls, runs, _TURN)
+
+
+def _noise(shape: Sequence[int]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 @lru_cache(maxsize=64)

@@ -38,7 +38,7 @@ from mmnv3.registry import MODELS
 
 _OPSET = 20
 _IR = 10
-_ONNX_ACTS: dict[str, tuple[str, dict[str, float]]] = {
+_ONNX_ACTS: dict[str, tuple[str, dict[str, Any]]] = {
     'relu': ('Relu', {}),
     'hswish': ('HardSwish', {}),
     'sigmoid': ('Sigmoid', {}),
@@ -172,6 +172,7 @@ def _module(layer: Layer) -> nn.Module:
         )
         return nn.Sequential(conv, *_act(layer.act))
     if layer.kind == SQUEEZE_EXCITE:
+        assert layer.act, 'squeeze-and-excite has a gate'
         return SqueezeExcite(layer.in_channels, layer.hidden, layer.act)
     if layer.kind == LINEAR:
         linear = nn.Linear(layer.in_channels, layer.out_channels)
@@ -256,7 +257,7 @@ class _Writer:
         if name is None:
             return x
         if name == 'relu6':
-            limits = (self.weight(np.float32(limit)) for limit in (0, 6))
+            limits = (self.weight(np.array(limit, np.float32)) for limit in (0, 6))
             return self.add('Clip', x, *limits)
         op, attributes = _ONNX_ACTS[name]
         return self.add(op, x, **attributes)

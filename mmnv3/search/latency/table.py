@@ -19,7 +19,7 @@ from scipy.optimize import nnls
 
 from mmnv3.arch.layers import CONV, KINDS, LINEAR, SQUEEZE_EXCITE, Layer
 from mmnv3.benchmark.machine import describe_machine, machine_line
-from mmnv3.deploy.backends import check_backend
+from mmnv3.deploy.runtime import check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.size import Size
@@ -127,7 +127,7 @@ class NetworkTime:
 
 def digest_network(layers: Iterable[Layer], overhead: Overhead) -> str:
     """A few letters that tell a network from every other one."""
-    rows = [part.to_dict() for part in (*layers, overhead)]
+    rows = [*(layer.to_dict() for layer in layers), overhead.to_dict()]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -234,7 +234,7 @@ class LatencyTable:
     """What layers cost.
 
     Args:
-        backend: Name of :data:`mmnv3.deploy.backends.BACKENDS`.
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
         threads: Threads of one call.
         machine: What :func:`mmnv3.benchmark.machine.describe_machine` returns.
         layers: Microseconds by layer, each alone.
@@ -244,7 +244,7 @@ class LatencyTable:
 
     backend: str
     threads: int
-    machine: Mapping[str, Any]
+    machine: dict[str, Any]
     layers: dict[Layer, float] = field(default_factory=dict)
     networks: list[NetworkTime] = field(default_factory=list)
     day: str = field(default_factory=lambda: date.today().isoformat())
@@ -348,7 +348,7 @@ class LatencyTable:
     def _interpolation(self, group: Layer) -> Interpolation | None:
         """Between the layers of a group, if there are at least two."""
         if not self._groups:
-            groups = defaultdict(dict)
+            groups: dict[Layer, dict[tuple[int, ...], float]] = defaultdict(dict)
             for layer, us in self.layers.items():
                 groups[layer.group][layer.widths] = us
             self._groups = dict(groups)
@@ -383,16 +383,16 @@ class LatencyTable:
             backend=self.backend,
             threads=self.threads,
             day=self.day,
-            machine=dict(self.machine),
+            machine=self.machine,
             networks=[network.to_dict() for network in self.networks],
-            layers=[
-                {**layer.to_dict(), 'us': round(us, 3)}
-                for layer, us in self.layers.items()
-            ],
+            layers=[],
         )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        head = json.dumps({**data, 'layers': []}, indent=1)
-        rows = ',\n  '.join(map(json.dumps, data['layers']))
+        head = json.dumps(data, indent=1)
+        rows = ',\n  '.join(
+            json.dumps({**layer.to_dict(), 'us': round(us, 3)})
+            for layer, us in self.layers.items()
+        )
         with whole_or_absent(path) as partial:
             partial.write_text(head[: -len(']\n}')] + f'\n  {rows}\n ]\n}}\n')
 

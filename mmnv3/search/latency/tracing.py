@@ -21,8 +21,7 @@ from mmnv3.arch.layers import (
     SQUEEZE_EXCITE,
     Layer,
 )
-from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
-from mmnv3.deploy.plain import PlainGraph
+from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
 from mmnv3.errors import UserError
 from mmnv3.search.latency.table import Overhead
 from mmnv3.size import Size
@@ -166,11 +165,13 @@ class _Recorder(TorchDispatchMode):
         self.layers.append(layer)
         return True
 
-    def _maker(self, x: Any, kinds: tuple[str, ...]) -> int | None:
-        """The layer that made a tensor, if it is of these kinds."""
+    def _maker(self, x: Any, kinds: tuple[str, ...]) -> tuple[int, Layer] | None:
+        """The layer that made a tensor and its index, if it is of these kinds."""
         index = self._made_by.get(id(x))
         layer = None if index is None else self.layers[index]
-        return index if layer and layer.kind in kinds else None
+        if index is None or layer is None or layer.kind not in kinds:
+            return None
+        return index, layer
 
     def _pad(self, out: Tensor, x: Tensor, *_: Any) -> bool:
         self._unpadded[id(out)] = x
@@ -188,13 +189,14 @@ class _Recorder(TorchDispatchMode):
         *_: Any,
     ) -> bool:
         before = self._unpadded.get(id(x), x)
-        channels = before.shape[1]
+        channels, height, width = before.shape[1:]
         depthwise = weight.shape[1] == 1 and channels > 1
         layer = Layer(
             DEPTHWISE if depthwise else CONV,
             channels,
             len(weight),
-            *before.shape[-2:],
+            height,
+            width,
             kernel=weight.shape[-1],
             stride=stride[0],
             dilation=dilation[0],
@@ -207,17 +209,16 @@ class _Recorder(TorchDispatchMode):
         return self._append(Layer(LINEAR, *weight.shape), x, out)
 
     def _pool(self, out: Tensor, x: Tensor, *_: Any) -> bool:
-        whole = x.ndim == 4 and math.prod(out.shape[2:]) == 1
-        channels = x.shape[1]
-        return whole and self._append(
-            Layer(POOL, channels, channels, *x.shape[-2:]), x, out
-        )
+        if x.ndim != 4 or math.prod(out.shape[2:]) != 1:
+            return False
+        channels, height, width = x.shape[1:]
+        return self._append(Layer(POOL, channels, channels, height, width), x, out)
 
     def _act(self, name: str, x: Tensor, out: Tensor) -> bool:
-        index = self._maker(x, (CONV, DEPTHWISE, LINEAR))
-        if index is None or self.layers[index].act or self.layers[index].residual:
+        index, layer = self._maker(x, (CONV, DEPTHWISE, LINEAR)) or (0, None)
+        if not layer or layer.act or layer.residual:
             return False
-        self.layers[index] = replace(self.layers[index], act=_ACTS[name])
+        self.layers[index] = replace(layer, act=_ACTS[name])
         self._made_by[id(out)] = index
         return True
 
@@ -225,31 +226,33 @@ class _Recorder(TorchDispatchMode):
         if not isinstance(b, Tensor) or a.shape != b.shape or a.ndim != 4:
             return False
         for x in (b, a):
-            index = self._maker(x, (CONV,))
-            layer = None if index is None else self.layers[index]
+            index, layer = self._maker(x, (CONV,)) or (0, None)
             if layer and not layer.act and not layer.residual:
                 self.layers[index] = replace(layer, residual=True)
                 self._made_by[id(out)] = index
                 return True
-        return self._append(Layer(ADD, a.shape[1], *a.shape[1:]), a, out)
+        channels, height, width = a.shape[1:]
+        return self._append(Layer(ADD, channels, channels, height, width), a, out)
 
     def _mul(self, out: Tensor, a: Tensor, b: Any, *_: Any) -> bool:
         """Finds squeeze-and-excite: pool, convolution, convolution, product."""
         expand = self._maker(b, (CONV,))
-        if expand is None or self.layers[expand].act not in _GATES:
+        if not expand or expand[1].act not in _GATES:
             return False
-        reduce = self._maker(self._input_of[expand], (CONV,))
-        if reduce is None:
+        reduce = self._maker(self._input_of[expand[0]], (CONV,))
+        pool = reduce and self._maker(self._input_of[reduce[0]], (POOL,))
+        if not reduce or not pool or self._input_of[pool[0]] is not a:
             return False
-        pool = self._maker(self._input_of[reduce], (POOL,))
-        if pool is None or self._input_of[pool] is not a:
-            return False
+        channels, height, width = a.shape[1:]
         layer = Layer(
             SQUEEZE_EXCITE,
-            a.shape[1],
-            *a.shape[1:],
-            act=self.layers[expand].act,
-            hidden=self.layers[reduce].out_channels,
+            channels,
+            channels,
+            height,
+            width,
+            act=expand[1].act,
+            hidden=reduce[1].out_channels,
         )
-        self.layers[pool] = self.layers[reduce] = self.layers[expand] = None
+        for maker in (pool, reduce, expand):
+            self.layers[maker[0]] = None
         return self._append(layer, a, out)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mmnv3.arch import NetSpec
-from mmnv3.benchmark.toolbox_subjects import toolbox_size
+from mmnv3.engine.config import input_size
 from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.table import LatencyTable
@@ -29,7 +29,6 @@ from mmnv3.search.nas.space import Space, get_space
 from mmnv3.search.pool import Failure
 from mmnv3.search.target import Price, ms
 from mmnv3.search.trial import metric_name, run_trials, train_and_score
-from mmnv3.size import Size
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ class NASPlan:
         budget: The training of every network.
         work_dir: Where everything is kept.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
+        size: (width, height) of the picture that is priced; the config's own for None.
     """
 
     space: str
@@ -109,6 +109,7 @@ class NASPlan:
     budget: Budget
     work_dir: Path
     ray: str | None = None
+    size: tuple[int, int] | None = None
 
 
 def search_config(
@@ -182,7 +183,7 @@ def _open_price(
     console: Console,
 ) -> Price:
     """Measures what the table lacks first."""
-    size = Size(*toolbox_size(config, (224, 224), None))
+    size = input_size(config, plan.size)
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(f'layers that {plan.table.name} lacks', total=None)

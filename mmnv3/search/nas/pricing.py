@@ -27,13 +27,15 @@ from mmnv3.size import Size
 _NETWORKS = 9
 
 
-def config_price(config: Config, table: LatencyTable, size: Size) -> ConfigPrice:
+def config_price(
+    config: Config, table: LatencyTable, size: tuple[int, int]
+) -> ConfigPrice:
     """The price of a network with the neck and head of a config.
 
     Args:
         config: The config.
         table: Layers by microseconds.
-        size: Pixels of the picture.
+        size: Pixels of the picture, (width, height).
 
     Raises:
         UserError: When the config's model cannot be priced by the table.
@@ -41,7 +43,7 @@ def config_price(config: Config, table: LatencyTable, size: Size) -> ConfigPrice
     own = config_network(config).spec
     return ConfigPrice(
         table,
-        size,
+        Size(*size),
         own,
         lambda spec: build(with_sampled_spec(config, spec)),
         config.model.backbone,
@@ -74,7 +76,7 @@ def complete_table(
     table: LatencyTable,
     path: Path,
     space: Space,
-    size: Size,
+    size: tuple[int, int],
     advance: Callable[[int, int], None],
 ) -> int:
     """Measures what a table lacks for a space; a table of elsewhere stays as it is.
@@ -84,7 +86,7 @@ def complete_table(
         table: The table, which gets the layers.
         path: Its file, which gets them too.
         space: The space.
-        size: Pixels of the picture.
+        size: Pixels of the picture, (width, height).
         advance: Called with how many layers are done, of how many.
 
     Returns:
@@ -102,5 +104,5 @@ def complete_table(
         build(with_sampled_spec(config, space.decode(space.random(chance))))
         for _ in range(_NETWORKS)
     ]
-    measure_networks(table, networks, size, path)
+    measure_networks(table, networks, Size(*size), path)
     return count

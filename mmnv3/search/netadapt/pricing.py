@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from mmnv3.arch import NetSpec
-from mmnv3.benchmark.toolbox_subjects import toolbox_size
+from mmnv3.engine.config import input_size
 from mmnv3.search.configs import build, config_network, with_spec
 from mmnv3.search.latency.measuring import load_network, time_networks
 from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.netadapt.comparison import Measure
-from mmnv3.size import Size
-
-_SIZE = 224, 224
 
 
 def config_price(
@@ -34,7 +31,7 @@ def config_price(
     """
     return ConfigPrice(
         table,
-        Size(*toolbox_size(config, _SIZE, size)),
+        input_size(config, size),
         config_network(config).spec,
         lambda spec: build(with_spec(config, spec)),
         config.model.backbone,
@@ -55,7 +52,7 @@ def config_measure(
         Microseconds of specifications, which take turns; None where the table is of
         another machine, of which nothing can be measured here.
     """
-    size = Size(*toolbox_size(config, _SIZE, size))
+    size = input_size(config, size)
     here = LatencyTable.new(table.backend, table.threads)
     if not table.is_of(here.machine):
         return None

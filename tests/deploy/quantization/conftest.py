@@ -1,7 +1,6 @@
 """Small networks are quantised once."""
 
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmnv3.deploy.export import FORMATS
+from mmnv3.deploy.quantization import quantize
 from mmnv3.deploy.runtime import Runtime, load_runtime
 from tests.deploy.cases import normalised
 
@@ -27,8 +27,7 @@ def quantized(exported, photos, tmp_path_factory) -> SimpleNamespace:
         if kind == 'openvino':
             pytest.importorskip('nncf', reason='nncf is not installed')
         path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
-        quantizer = import_module(f'mmnv3.deploy.quantization.{kind}')
-        quantizer.quantize(exported.file(case, kind), path, batches(case))
+        quantize(kind, exported.file(case, kind), path, batches(case))
         return path
 
     @cache

@@ -1,12 +1,12 @@
 """What all formats have in common."""
 
 import sys
-from importlib import import_module
 
 import numpy as np
 import pytest
 
 from mmnv3.deploy.export import FORMATS
+from mmnv3.deploy.quantization import quantize
 from mmnv3.errors import UserError
 
 KINDS = ('onnx', 'openvino', 'litert')
@@ -51,8 +51,8 @@ def test_nothing_is_printed(exported, quantized, tmp_path, capfd, kind) -> None:
     if kind == 'openvino':
         pytest.importorskip('nncf', reason='nncf is not installed')
     capfd.readouterr()
-    import_module(f'mmnv3.deploy.quantization.{kind}').quantize(
-        source, tmp_path / f'a{source.suffix}', quantized.batches('wide')[:2]
+    quantize(
+        kind, source, tmp_path / f'a{source.suffix}', quantized.batches('wide')[:2]
     )
     printed = capfd.readouterr()
     # LiteRT's C++ greets.
@@ -63,9 +63,8 @@ def test_nothing_is_printed(exported, quantized, tmp_path, capfd, kind) -> None:
 @pytest.mark.parametrize('kind', KINDS)
 def test_calibration_needs_pictures(exported, tmp_path, kind) -> None:
     source = exported.file('wide', kind)
-    quantizer = import_module(f'mmnv3.deploy.quantization.{kind}')
     with pytest.raises(UserError, match=r'^int8 needs pictures to calibrate on'):
-        quantizer.quantize(source, tmp_path / f'a{source.suffix}', [])
+        quantize(kind, source, tmp_path / f'a{source.suffix}', [])
     assert not list(tmp_path.iterdir())
 
 
@@ -80,9 +79,6 @@ def test_calibration_needs_pictures(exported, tmp_path, kind) -> None:
 def test_a_missing_package_is_told(tmp_path, monkeypatch, kind, package, name) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     suffix = FORMATS[kind].suffixes[0]
-    quantizer = import_module(f'mmnv3.deploy.quantization.{kind}')
     with pytest.raises(UserError, match=f'^{name} is not installed; pip install'):
-        quantizer.quantize(
-            tmp_path / f'a{suffix}', tmp_path / f'b{suffix}', [np.zeros(1)]
-        )
+        quantize(kind, tmp_path / f'a{suffix}', tmp_path / f'b{suffix}', [np.zeros(1)])
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import pytest
 
 from mmnv3.arch.layers import Layer
 from mmnv3.deploy.export import export_graph
-from mmnv3.deploy.plain import PlainGraph, plain_info
+from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.search.latency.probes import LayerGraph, input_shape, onnx_model
 
 

@@ -2,12 +2,13 @@
 
 import json
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmnv3.arch import BlockSpec, ConvSpec, NetSpec
+from mmnv3.arch import BlockSpec, ConvSpec, NetSpec, get_spec
 from mmnv3.arch.layers import Layer, Network, list_layers
 from mmnv3.deploy import runtime
 from mmnv3.errors import Remark, UserError
@@ -104,6 +105,70 @@ def test_networks_are_measured_once(
     loaded = LatencyTable.load(path)
     assert loaded.networks == table.networks
     assert [net.whole_us - net.layers_us for net in loaded.networks] == [5.0, 5.0]
+
+
+def conv_module(channels: int) -> torch.nn.Module:
+    """A network of one layer."""
+    return torch.nn.Sequential(torch.nn.Conv2d(3, channels, 3)).eval()
+
+
+def test_networks_of_equal_overhead_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two classifiers of one number of classes."""
+    table, path = LatencyTable.new('pytorch'), tmp_path / 'table.json'
+    modules = [conv_module(channels) for channels in (8, 16)]
+    traces = [trace(module, Size(8, 8)) for module in modules]
+    assert traces[0].overhead == traces[1].overhead
+    for (layer,), _ in traces:
+        table[layer] = 10.0 * layer.out_channels
+    monkeypatch.setattr(measuring, 'load_network', lambda graph, *_: graph)
+    monkeypatch.setattr(
+        measuring,
+        'time_networks',
+        lambda graphs, *_: [12.0 * graph.module[0].out_channels for graph in graphs],
+    )
+    for module in modules:
+        measure_networks(table, [module], Size(8, 8), path)
+    for kept in (table, LatencyTable.load(path)):
+        assert [net.whole_us for net in kept.networks] == [96, 192]
+        assert [kept.find_network(*each).whole_us for each in traces] == [96, 192]
+    # Tables used not to say which network a time is of; its layers' price tells.
+    data = json.loads(path.read_text())
+    for row in data['networks']:
+        del row['digest']
+    path.write_text(json.dumps(data))
+    older = LatencyTable.load(path)
+    assert [older.find_network(*each).whole_us for each in traces] == [96, 192]
+    other = trace(conv_module(24), Size(8, 8))
+    older[other.layers[0]] = 240.0
+    assert older.find_network(*other) is None
+
+
+def test_prices_stay_what_they_were() -> None:
+    """Those of the first release, for a table of made-up prices."""
+
+    def layers(width: float) -> list[Layer]:
+        return list_layers(Network(get_spec('small', width)), Size(64, 64))
+
+    table = LatencyTable.new('pytorch')
+    for layer in search_grid(layers(1.0)):
+        noise = 0.8 + 0.4 * zlib.crc32(str(layer).encode()) / 2**32
+        table[layer] = (2 + sum(layer.widths) / 40 + layer.madds / 2e4) * noise
+    overhead = Overhead(4, 1000, Size(64, 64))
+    for width, factor in ((1.0, 1.2), (0.5, 1.3), (0.75, 1.25)):
+        us = table.layers_us(layers(width))
+        table.networks.append(NetworkTime(overhead, us, factor * us + 30))
+    expected = {
+        0.35: (240.8150380419331, 366.86616720638904),
+        0.6: (414.4205824165493, 556.3952118449233),
+        0.75: (514.0599418810057, 665.1737227831669),
+        0.9: (600.9728237036854, 760.0584542470939),
+    }
+    for width, (alone_us, whole_us) in expected.items():
+        assert table.layers_us(layers(width)) == pytest.approx(alone_us, rel=1e-9)
+        found_us = table.latency_us(layers(width), overhead)
+        assert found_us == pytest.approx(whole_us, rel=1e-9)
 
 
 def test_interpolates_linear_prices_exactly() -> None:

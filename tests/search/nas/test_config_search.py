@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from mmengine.config import Config
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from mmnv3.arch import load_spec
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget
 from mmnv3.search.latency.table import LatencyTable
@@ -73,6 +74,27 @@ def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
     config.optim_wrapper.optimizer.lr = 0.07
     with pytest.raises(UserError, match=r'another config\.optim_wrapper\S+\.lr \('):
         search_config(config, settings, plan, console)
+
+
+def test_pictures_of_any_size_are_not_priced_at_a_made_up_one(
+    tmp_path, machine, monkeypatch, read
+):
+    config = read('lraspp_mnv3_small_demo')
+    table = tmp_path / 'table.json'
+    LatencyTable.new('pytorch').save(table)
+    plan = NASPlan('small', table, Budget(1), tmp_path)
+    settings = NASSettings(make_reward(15_000, 'small'), samples=4, batch_size=2)
+    console = Console(file=io.StringIO())
+    with pytest.raises(UserError, match=r'demo.*say one with --size WIDTH HEIGHT'):
+        search_config(config, settings, plan, console)
+
+    sizes = []
+    monkeypatch.setattr(
+        config_search, 'complete_table', lambda *args: sizes.append(args[4]) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        search_config(config, settings, replace(plan, size=(96, 64)), console)
+    assert sizes == [(96, 64)]
 
 
 def test_failures_are_outcomes_but_a_broken_config_is_an_error(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import read_config
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.latency.table import LatencyTable

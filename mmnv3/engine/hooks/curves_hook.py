@@ -45,18 +45,13 @@ class CurvesHook(Hook):
     ) -> None:
         """Notes the metrics of a validation and redraws."""
         hub = runner.message_hub
-        points = [
-            *(hub.get_info(self._points, None) or []),
-            (
-                runner.iter,
-                {
-                    name: float(metrics[name])
-                    for name in self.metrics
-                    if name in metrics
-                },
-            ),
-        ]
-        hub.update_info(self._points, points)
+        values = {
+            name: float(value)
+            for name, value in (metrics or {}).items()
+            if name in self.metrics
+        }
+        points = hub.get_info(self._points, None) or []
+        hub.update_info(self._points, [*points, (runner.iter, values)])
         self._draw(runner)
 
     def after_train(self, runner: Runner) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from mmnv3.errors import UserError
@@ -37,10 +37,7 @@ class StopAtNaNHook(Hook):
         Raises:
             UserError: Names the loss, the iteration, the learning rate and a remedy.
         """
-        checkpoints = [hook for hook in runner.hooks if hasattr(hook, 'max_keep_ckpts')]
-        due = [self.interval, *(hook.interval for hook in checkpoints)]
-        last = runner.iter + 1 == runner.max_iters
-        if not last and all((runner.iter + 1) % step for step in due if step > 0):
+        if not self._is_due(runner, batch_idx):
             return
         bad = [
             name
@@ -55,3 +52,17 @@ class StopAtNaNHook(Hook):
                 f'learning rate {rate:g}; lower optim_wrapper.optimizer.lr or set '
                 'optim_wrapper.clip_grad, and resume from the last checkpoint'
             )
+
+    def _is_due(self, runner: Runner, batch_idx: int) -> bool:
+        if self.is_last_train_iter(runner):
+            return True
+        if self.every_n_train_iters(runner, self.interval):
+            return True
+        ends = self.end_of_epoch(runner.train_dataloader, batch_idx)
+        return any(
+            ends and self.every_n_epochs(runner, hook.interval)
+            if hook.by_epoch
+            else self.every_n_train_iters(runner, hook.interval)
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+        )

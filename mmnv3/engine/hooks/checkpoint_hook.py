@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and finding the one to resume from."""
+"""Writes checkpoints that are whole or absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 
-from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.registry import HOOKS
 
@@ -39,28 +38,3 @@ class AtomicCheckpointHook(CheckpointHook):
                 **kwargs,
             }
         )
-
-
-def find_resumable(work_dir: str | Path) -> Path | None:
-    """The newest checkpoint of a work directory, or None.
-
-    mmengine looks the name up in ``last_checkpoint``, which a kill can leave empty;
-    the checkpoints themselves are whole or absent, so they are the better witness.
-
-    Args:
-        work_dir: Where training wrote ``iter_*.pth`` or ``epoch_*.pth``.
-
-    Raises:
-        UserError: When the directory holds numbered checkpoints of both kinds.
-    """
-    found = [
-        (path.stem.split('_')[0], int(path.stem.split('_')[1]), path)
-        for path in Path(work_dir).glob('*_*.pth')
-        if path.stem.split('_')[0] in ('iter', 'epoch')
-        and path.stem.split('_')[1].isdigit()
-    ]
-    if len({kind for kind, *_ in found}) > 1:
-        raise UserError(
-            f'{work_dir} holds iter_*.pth and epoch_*.pth; name the one to resume from'
-        )
-    return max(found)[-1] if found else None

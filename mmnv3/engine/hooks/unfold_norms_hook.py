@@ -64,14 +64,15 @@ def unfold_norms(network: nn.Module, batches: list[Tensor]) -> int:
         How many layers were folded.
     """
     folded = [m for m in network.modules() if isinstance(m, _BatchNorm) and _folded(m)]
-    sums = {norm: [0, 0.0, 0.0] for norm in folded}
+    # Of every batch: values of a channel, their sums, and the sums of their squares.
+    measured: dict[nn.Module, list[tuple[int, Tensor, Tensor]]] = {
+        norm: [] for norm in folded
+    }
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].double()
-        entry = sums[norm]
-        entry[0] += x.numel() // x.size(1)
-        entry[1] += x.sum((0, 2, 3))
-        entry[2] += x.square().sum((0, 2, 3))
+        sums = x.sum((0, 2, 3)), x.square().sum((0, 2, 3))
+        measured[norm].append((x.numel() // x.size(1), *sums))
 
     hooks = [norm.register_forward_pre_hook(measure) for norm in folded]
     training = network.training
@@ -83,11 +84,13 @@ def unfold_norms(network: nn.Module, batches: list[Tensor]) -> int:
     network.train(training)
     for hook in hooks:
         hook.remove()
-    for norm, (count, total, squares) in sums.items():
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp(min=0)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+    for norm in folded:
+        counts, totals, squares = zip(*measured[norm], strict=True)
+        mean = sum(totals, torch.zeros(())) / sum(counts)
+        square = sum(squares, torch.zeros(())) / sum(counts)
+        variance = (square - mean.square()).clamp(min=0)
+        norm.get_buffer('running_mean').copy_(mean)
+        norm.get_buffer('running_var').copy_(variance)
         norm.weight.copy_((variance + norm.eps).sqrt())
         norm.bias.add_(mean.to(norm.bias))
     return len(folded)
@@ -95,9 +98,12 @@ def unfold_norms(network: nn.Module, batches: list[Tensor]) -> int:
 
 def _folded(norm: _BatchNorm) -> bool:
     """Whether it is as :mod:`mmnv3.convert` leaves it: the variance gives it away."""
-    neutral = torch.full_like(norm.running_var, 1 - norm.eps)
+    if not (norm.affine and norm.track_running_stats):
+        return False
+    mean, variance = norm.get_buffer('running_mean'), norm.get_buffer('running_var')
+    neutral = torch.full_like(variance, 1 - norm.eps)
     return (
-        norm.affine
-        and torch.allclose(norm.running_var, neutral, rtol=0, atol=1e-7)
-        and bool((norm.running_mean == 0).all() and (norm.weight == 1).all())
+        torch.allclose(variance, neutral, rtol=0, atol=1e-7)
+        and not mean.any()
+        and bool(norm.weight.eq(1).all())
     )

@@ -2,7 +2,7 @@
 
 import torch
 
-from mmnv3.engine.unfold_norms_hook import unfold_norms
+from mmnv3.engine.hooks.unfold_norms_hook import unfold_norms
 from mmnv3.models import MobileNetV3
 
 
@@ -37,3 +37,10 @@ def test_unfolding_keeps_the_output_and_makes_training_agree_with_it() -> None:
         )
     assert far > 0.1
     assert unfold_norms(net, [x]) == 0
+
+
+def test_normalisation_without_statistics_is_left_alone() -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, track_running_stats=False)
+    )
+    assert unfold_norms(net, [torch.rand(2, 3, 8, 8)]) == 0

@@ -1,0 +1,213 @@
+"""How a picture gets the size that a network takes.
+
+Every step does to the pixel what OpenMMLab's transform of its name does, without
+OpenMMLab: exported files carry their steps with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mmnv3.size import Size
+
+# mmcv's names.
+INTERPOLATIONS = {
+    'cv2': {
+        'nearest': cv2.INTER_NEAREST,
+        'bilinear': cv2.INTER_LINEAR,
+        'bicubic': cv2.INTER_CUBIC,
+        'area': cv2.INTER_AREA,
+        'lanczos': cv2.INTER_LANCZOS4,
+    },
+    'pillow': {
+        'nearest': Image.Resampling.NEAREST,
+        'bilinear': Image.Resampling.BILINEAR,
+        'bicubic': Image.Resampling.BICUBIC,
+        'box': Image.Resampling.BOX,
+        'lanczos': Image.Resampling.LANCZOS,
+        'hamming': Image.Resampling.HAMMING,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Brings a picture to a size.
+
+    Args:
+        size: Pixels.
+        keep_ratio: Whether the picture only grows or shrinks until its long side has
+            the longer, or its short side the shorter number.
+        interpolation: A name of :data:`INTERPOLATIONS`.
+        backend: ``'cv2'`` or ``'pillow'``.
+    """
+
+    size: Size
+    keep_ratio: bool = False
+    interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+
+    def output_size(self, size: Size) -> Size:
+        """What becomes of a picture's size."""
+        if not self.keep_ratio:
+            return self.size
+        factor = min(max(self.size) / max(size), min(self.size) / min(size))
+        return Size(*(int(side * factor + 0.5) for side in size))
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Resizes a picture, (H, W, 3) uint8."""
+        size = self.output_size(picture_size(picture))
+        return _resize(picture, size, self.interpolation, self.backend)
+
+
+@dataclass(frozen=True)
+class ResizeEdge:
+    """Brings one side of a picture to a length; the other follows.
+
+    Args:
+        scale: Pixels.
+        edge: ``'short'``, ``'long'``, ``'width'`` or ``'height'``.
+        interpolation: See :class:`Resize`.
+        backend: See :class:`Resize`.
+    """
+
+    scale: int
+    edge: str = 'short'
+    interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+
+    def output_size(self, size: Size) -> Size:
+        """What becomes of a picture's size."""
+        width, height = size
+        if (
+            self.edge == 'width'
+            or (self.edge == 'short' and width < height)
+            or (self.edge == 'long' and width > height)
+        ):
+            return Size(self.scale, int(self.scale * height / width))
+        return Size(int(self.scale * width / height), self.scale)
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Resizes a picture, (H, W, 3) uint8."""
+        size = self.output_size(picture_size(picture))
+        return _resize(picture, size, self.interpolation, self.backend)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Cuts the middle out of a picture, or what there is of it.
+
+    Args:
+        size: Pixels.
+    """
+
+    size: Size
+
+    def output_size(self, size: Size) -> Size:
+        """What becomes of a picture's size."""
+        return Size(*map(min, size, self.size))
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Cuts a picture, (H, W, 3)."""
+        given = picture_size(picture)
+        width, height = self.output_size(given)
+        left = round((given.width - width) / 2)
+        top = round((given.height - height) / 2)
+        return picture[top : top + height, left : left + width]
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Adds pixels on the right and at the bottom.
+
+    Args:
+        size: Pixels; larger pictures stay. None where they are padded otherwise.
+        divisor: What sides shall be multiples of.
+        square: Whether the shorter side becomes as long as the other, at first.
+        value: The new pixels' value, one for each channel.
+        normalized: Whether the value is put in after the picture was normalised.
+    """
+
+    size: Size | None = None
+    divisor: int = 1
+    square: bool = False
+    value: tuple[float, ...] = (0, 0, 0)
+    normalized: bool = False
+
+    def output_size(self, size: Size) -> Size:
+        """What becomes of a picture's size."""
+        if self.square:
+            size = Size(max(size), max(size))
+        if self.size:
+            size = Size(*map(max, size, self.size))
+        return Size(*(-(-side // self.divisor) * self.divisor for side in size))
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Pads a picture, (H, W, 3)."""
+        given = picture_size(picture)
+        width, height = self.output_size(given)
+        return cv2.copyMakeBorder(
+            picture,
+            0,
+            height - given.height,
+            0,
+            width - given.width,
+            cv2.BORDER_CONSTANT,
+            value=self.value,
+        )
+
+
+Step = Resize | ResizeEdge | CenterCrop | Pad
+_STEPS: dict[str, type] = {
+    kind.__name__: kind for kind in (Resize, ResizeEdge, CenterCrop, Pad)
+}
+
+
+def output_size(steps: Iterable[Step], size: Size) -> Size:
+    """The size that steps bring a picture of a size to."""
+    for step in steps:
+        size = step.output_size(size)
+    return size
+
+
+def content_size(steps: Iterable[Step], size: Size) -> Size:
+    """The size that a picture itself has among what steps pad it with."""
+    return output_size((step for step in steps if not isinstance(step, Pad)), size)
+
+
+def step_to_dict(step: Step) -> dict[str, Any]:
+    """A step as JSON has it, with its ``type``."""
+    return {'type': type(step).__name__, **asdict(step)}
+
+
+def step_from_dict(fields: Mapping[str, Any]) -> Step:
+    """The inverse of :func:`step_to_dict`."""
+    values = dict(fields)
+    kind = _STEPS[values.pop('type')]
+    if values.get('size'):
+        values['size'] = Size(*values['size'])
+    if 'value' in values:
+        values['value'] = tuple(values['value'])
+    return kind(**values)
+
+
+def picture_size(picture: np.ndarray) -> Size:
+    """The size of a picture, (H, W, …)."""
+    return Size(picture.shape[1], picture.shape[0])
+
+
+def _resize(
+    picture: np.ndarray, size: Size, interpolation: str, backend: str
+) -> np.ndarray:
+    if picture_size(picture) == size:
+        return picture
+    how = INTERPOLATIONS[backend][interpolation]
+    if backend == 'pillow':
+        return np.asarray(Image.fromarray(picture).resize(size, how))
+    return cv2.resize(picture, size, interpolation=how)

@@ -1,0 +1,3 @@
+"""What a network is for."""
+
+DETECTION, SEGMENTATION, CLASSIFICATION = 'detection', 'segmentation', 'classification'
