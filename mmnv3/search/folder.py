@@ -23,7 +23,7 @@ from torch import Tensor
 
 import mmnv3
 from mmnv3.arch import NetSpec, load_spec, save_spec
-from mmnv3.engine.checkpoints import read_checkpoint
+from mmnv3.engine.checkpoints import read_checkpoint, write_checkpoint
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.search.configs import dataset_length
@@ -171,7 +171,8 @@ class Folder:
 
     def write_weights(self, name: str, state: Mapping[str, Tensor]) -> None:
         """Writes a checkpoint."""
-        self.write_tensors(name, dict(state_dict=dict(state)))
+        with clear_disk_errors(self.path / name):
+            write_checkpoint(self.path / name, state)
 
     def read_weights(self, name: str) -> dict[str, Tensor]:
         """Reads a checkpoint of :meth:`write_weights`.

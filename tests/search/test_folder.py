@@ -63,11 +63,18 @@ def test_a_line_that_was_cut_off_is_removed(tmp_path):
         folder.read_rows('rows.jsonl')
 
 
-@pytest.mark.parametrize('read', ['read_json', 'read_tensors', 'read_weights'])
-def test_a_damaged_file_names_itself_and_the_remedy(tmp_path, read):
+@pytest.mark.parametrize(
+    ('reader', 'message'),
+    [
+        (Folder.read_json, r'file is damaged \(.*; delete it'),
+        (Folder.read_tensors, r'file is damaged \(.*; delete it'),
+        (Folder.read_weights, r'file: not a file of weights'),
+    ],
+)
+def test_a_damaged_file_names_itself_and_the_remedy(tmp_path, reader, message):
     (tmp_path / 'file').write_bytes(b'not a state')
-    with pytest.raises(UserError, match=r'file is damaged \(.*; delete it') as caught:
-        getattr(Folder(tmp_path), read)('file')
+    with pytest.raises(UserError, match=message) as caught:
+        reader(Folder(tmp_path), 'file')
     assert '\n' not in str(caught.value)
 
 
