@@ -65,7 +65,7 @@ class LayerShape:
 
     @property
     def madds(self) -> int:
-        """Multiply-adds, as :func:`mmnv3.benchmark.complexity.count` counts them."""
+        """Multiply-adds, as :func:`mmnv3.benchmark.counts.count` counts them."""
         pixels = math.prod(self.out_size)
         return {
             CONV: pixels * self.kernel**2 * self.in_channels * self.out_channels,

@@ -3,7 +3,7 @@
 import pytest
 
 from mmnv3.arch import ZOO, BlockSpec, ConvSpec, NetSpec, SqueezeExcite
-from mmnv3.benchmark.complexity import count
+from mmnv3.benchmark.counts import count
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from mmnv3.search.latency.layers import LayerShape, layers_of_spec
