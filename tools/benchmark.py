@@ -16,8 +16,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmengine.config import DictAction
 
-from mmnv3.benchmark.benchmark import benchmark_latency, benchmark_training
-from mmnv3.benchmark.subject import DEVICES, Request
+from mmnv3.benchmark.latency import benchmark_latency
+from mmnv3.benchmark.timed_model import DEVICES, Request
+from mmnv3.benchmark.training import benchmark_training
 from mmnv3.deploy.runtime import BACKENDS, PRECISIONS
 from mmnv3.errors import one_line_errors
 

@@ -94,6 +94,18 @@ class FileSource(Source):
         return runtime
 
 
+def postprocesses_inside(task: str | None, format_name: str | None) -> bool:
+    """Whether a config that is run at once has its best classes chosen in the graph.
+
+    A runtime chooses a pixel's class as it goes; outside, all scores would be copied.
+
+    Args:
+        task: What the config is for.
+        format_name: The format of the file that is run; None for the graph itself.
+    """
+    return format_name is not None and task not in (None, DETECTION)
+
+
 class ConfigSource(Source):
     """A config; see :class:`mmnv3.deploy.predictor.Predictor`."""
 
@@ -152,8 +164,7 @@ class ConfigSource(Source):
             format_name,
             size=size,
             batch=self._batch,
-            # A runtime chooses a pixel's class at once; outside, all would be copied.
-            postprocess=self._task not in (None, DETECTION),
+            postprocess=postprocesses_inside(self._task, format_name),
         )
         return load_runtime(path, threads)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnv3.benchmark.latency import Summary, measure
+from mmnv3.benchmark.clock import Stages, Summary, time_stages
 from mmnv3.benchmark.machine import describe_machine
-from mmnv3.benchmark.subject import NETWORK, Stages
+from mmnv3.benchmark.timed_model import NETWORK
 from mmnv3.deploy.runtime import BACKENDS, Runtime, load_runtime, run_graph
 from studies.latency.preparing import exported_path, graph_of, pairs
 from studies.latency.results import Measured, Timed
@@ -56,17 +56,18 @@ def measure_study(
             for index, variant, backend in every
             if backend in group
         }
-        for name, stages in measure(models, runs, _WARMUP).items():
+        found = time_stages(list(models.values()), runs=runs, warm_up=_WARMUP)
+        for name, stages in zip(models, found):
             times[name] = stages[NETWORK]
     networks = []
     for index, entry in enumerate(study.entries):
-        found = cost(entry.variant.network)
+        counted = cost(entry.variant.network)
         ms = {
             name: _rounded(times[index, name])
             for name in names
             if (index, name) in times
         }
-        networks.append(Timed(entry.labels, found.params, found.madds, ms))
+        networks.append(Timed(entry.labels, counted.params, counted.madds, ms))
     return Measured(
         machine=describe_machine(THREADS),
         date=datetime.date.today().isoformat(),

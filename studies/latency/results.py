@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmnv3.benchmark.latency import Summary
+from mmnv3.benchmark.clock import Summary
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 from studies.latency.study import Study

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from torch import nn
 
-from mmnv3.benchmark.complexity import count
+from mmnv3.benchmark.counts import count
 from studies.paper.networks import Classifier
 from studies.paper.reasons import SE_MISPRINT
 from studies.paper.tables import Reason
@@ -138,8 +138,8 @@ TABLE_2 = LayerTable(
 def read_layers(network: Classifier) -> tuple[BuiltLayer, ...]:
     """Builds a classifier and reads its layers off the modules."""
     net = network.build()
-    backbone, whole = net.backbone, count(net, network.size)
-    costs = count(backbone, network.size)
+    backbone, whole = net.backbone, count(net, network.size[::-1])
+    costs = count(backbone, network.size[::-1])
     side, built = network.side, []
     for name in backbone.layers:
         layer = _read(getattr(backbone, name), side)

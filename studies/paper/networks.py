@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmnv3.arch import NetSpec, get_spec
-from mmnv3.benchmark.complexity import count
+from mmnv3.benchmark.counts import count
 from mmnv3.models import (
     LRASPPHead,
     MobileNetV3,
@@ -204,7 +204,7 @@ class Cost:
 @cache
 def cost(network: Network) -> Cost:
     """Builds a network and counts it for one picture."""
-    found = count(network.build(), network.size)
+    found = count(network.build(), network.size[::-1])
     return Cost(found.params, found.norm_params, found.madds)
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import mmdet
@@ -14,23 +15,29 @@ import pytest
 import torch
 import torchvision
 
-from mmnv3.benchmark import subjects as subjects_module
-from mmnv3.benchmark.benchmark import benchmark_latency
-from mmnv3.benchmark.complexity import count
-from mmnv3.benchmark.latency import Summary, measure
-from mmnv3.benchmark.subject import (
+from mmnv3.benchmark.counts import count
+from mmnv3.benchmark.foreign import build_torchvision
+from mmnv3.benchmark.latency import benchmark_latency
+from mmnv3.benchmark.models import (
+    Exportable,
+    build_random,
+    find_models,
+    find_pretrained,
+)
+from mmnv3.benchmark.timed_model import (
     NETWORK,
     NETWORK_AND_POST,
     POST,
     PRE,
     Request,
-    Subject,
+    TimedModel,
+    compiler_error,
     run_stages,
+    start_model,
 )
-from mmnv3.benchmark.subjects import Subjects, build_random, find_pretrained
-from mmnv3.benchmark.torchvision_subjects import build_torchvision
+from mmnv3.deploy.predictor import Predictor
 from mmnv3.engine.config import read_config
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 
 ROOT = Path(__file__).parents[2]
 DETECTOR = str(ROOT / 'configs/ssdlite_mnv3_small_coco.py')
@@ -53,66 +60,27 @@ MMSEG = foreign(
 MMPRETRAIN = foreign(mmpretrain, 'mobilenet_v3/mobilenet-v3-small_8xb128_in1k.py')
 
 
-def add(
+def find(
     name: str, folder: Path, backends: tuple[str, ...] = ('pytorch',), **kwargs: object
-) -> Subjects:
-    subjects = Subjects()
-    subjects.add(Request(name, **kwargs), backends, ['fp32'], False, folder)
-    return subjects
+) -> tuple[list[TimedModel], list[str]]:
+    return find_models(Request(name, **kwargs), backends, ['fp32'], False, folder)
 
 
-def only(subjects: Subjects) -> Subject:
-    assert len(subjects.ready) == 1
-    return subjects.ready[0]
-
-
-def test_models_take_turns_and_warm_up_does_not_count() -> None:
-    calls = []
-
-    def stage(name: str):
-        def step(state: object) -> str:
-            assert not torch.is_grad_enabled()
-            calls.append((name, state))
-            return name
-
-        return step
-
-    picture = torch.zeros(1)
-    found = measure(
-        {
-            'a': ({'network': stage('a1'), 'post': stage('a2')}, picture),
-            'b': ({'network': stage('b1')}, picture),
-        },
-        runs=3,
-        warmup=2,
-    )
-    assert calls == [('a1', picture), ('a2', 'a1'), ('b1', picture)] * 5
-    assert {name: list(stages) for name, stages in found.items()} == {
-        'a': ['network', 'post'],
-        'b': ['network'],
-    }
-    for stages in found.values():
-        for times in stages.values():
-            assert times.shape == (3,) and (times >= 0).all()
-
-
-def test_a_summary_says_how_far_runs_spread() -> None:
-    summary = Summary.of(np.arange(1.0, 12.0))
-    assert (summary.p50, summary.p90) == (6, 10)
-    assert summary.p99 == pytest.approx(10.9)
-    assert summary.spread == pytest.approx((10 - 2) / 6)
+def only(found: tuple[list[TimedModel], list[str]]) -> TimedModel:
+    (model,), _ = found
+    return model
 
 
 def test_a_detector_finds_what_its_toolbox_finds(tmp_path: Path) -> None:
-    subject = only(add(DETECTOR, tmp_path))
-    assert subject.size == (320, 320) and list(subject.stages) == [PRE, NETWORK, POST]
-    (found,) = run_stages(subject.stages, subject.pictures)
+    timed = only(find(DETECTOR, tmp_path))
+    assert timed.size == (320, 320) and list(timed.stages) == [PRE, NETWORK, POST]
+    (found,) = run_stages(timed.stages, timed.pictures)
     model, note = build_random(Request(DETECTOR))
     assert not note
-    assert subject.params == sum(part.numel() for part in model.parameters())
-    assert subject.madds == count(model, (320, 320)).madds
+    assert timed.params == sum(part.numel() for part in model.parameters())
+    assert timed.madds == count(model, (320, 320)).madds
     with torch.no_grad():
-        data = subject.stages[PRE](subject.pictures)
+        data = timed.stages[PRE](timed.pictures)
         maps = model.bbox_head(model.extract_feat(torch.from_numpy(data)))
         meta = dict(
             img_shape=(320, 320), ori_shape=(480, 640), scale_factor=(0.5, 2 / 3)
@@ -125,55 +93,82 @@ def test_a_detector_finds_what_its_toolbox_finds(tmp_path: Path) -> None:
 
 
 def test_a_segmenter_takes_pictures_as_they_are(tmp_path: Path) -> None:
-    subjects = add(SEGMENTER, tmp_path)
-    subject = only(subjects)
-    assert subject.size == (640, 480)
-    assert 'takes pictures as they are, here 640x480' in subjects.notes[0]
-    (found,) = run_stages(subject.stages, subject.pictures)
+    (timed,), notes = find(SEGMENTER, tmp_path)
+    assert timed.size == (640, 480)
+    assert 'takes pictures as they are, here 640x480' in notes[0]
+    (found,) = run_stages(timed.stages, timed.pictures)
     model, _ = build_random(Request(SEGMENTER))
     with torch.no_grad():
-        x = torch.from_numpy(subject.stages[PRE](subject.pictures))
+        x = torch.from_numpy(timed.stages[PRE](timed.pictures))
         expected = model.predict(x)[0].pred_sem_seg.data[0]
     assert found.mask.shape == (480, 640)
     assert (found.mask == expected.numpy()).mean() > 0.999
 
 
+@pytest.mark.parametrize('backend', ['pytorch', 'onnxruntime'])
+def test_what_is_timed_is_what_the_predictor_runs(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory is used again, and a file chooses the best classes inside."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    timed = only(find(SEGMENTER, tmp_path, (backend,), size=(96, 64)))
+    batch = timed.stages[PRE](timed.pictures)
+    assert timed.stages[PRE](timed.pictures) is batch
+    outputs = timed.stages[NETWORK](batch)
+    assert list(outputs) == (['logits'] if backend == 'pytorch' else ['mask'])
+    (found,) = run_stages(timed.stages, timed.pictures)
+    with pytest.warns(Remark, match='random weights'):
+        predict = Predictor(SEGMENTER, backend=backend, size=(96, 64))
+    assert set(outputs) == set(predict.run(batch))
+    np.testing.assert_array_equal(found.mask, predict(timed.pictures[0]).mask)
+
+
+def test_what_a_foreign_model_raises_is_explained() -> None:
+    def fail(state: object) -> None:
+        raise RuntimeError('no compiler\nand pages more')
+
+    request, module = Request(SEGMENTER), torch.nn.Conv2d(3, 1, 1)
+    start = partial(start_model, request, lambda: {PRE: fail}, (8, 8), module, module)
+    with pytest.raises(UserError, match=r'\(no compiler\); it needs a C\+\+ compiler'):
+        start(explain=compiler_error)
+    with pytest.raises(RuntimeError, match='pages more'):
+        start()
+
+
 def test_a_batch_of_pictures_for_a_classifier(tmp_path: Path) -> None:
-    subject = only(add(CLASSIFIER, tmp_path, size=(64, 96), batch=2))
-    prepared = subject.stages[PRE](subject.pictures)
+    timed = only(find(CLASSIFIER, tmp_path, size=(64, 96), batch=2))
+    prepared = timed.stages[PRE](timed.pictures)
     assert prepared.shape == (2, 3, 96, 64)
-    found = run_stages(subject.stages, subject.pictures)
+    found = run_stages(timed.stages, timed.pictures)
     assert len(found) == 2
     np.testing.assert_array_equal(found[0].labels, found[1].labels)
 
 
 def test_torchvision_is_divided_as_its_own_code(tmp_path: Path) -> None:
-    subject = only(add(SSDLITE, tmp_path))
-    assert subject.size == (320, 320) and list(subject.stages) == [PRE, NETWORK, POST]
-    picture = subject.pictures[0]
+    timed = only(find(SSDLITE, tmp_path))
+    assert timed.size == (320, 320) and list(timed.stages) == [PRE, NETWORK, POST]
+    picture = timed.pictures[0]
     x = torchvision.transforms.functional.to_tensor(picture[..., ::-1].copy())
     with torch.no_grad():
-        (found,) = run_stages(subject.stages, [picture])
+        (found,) = run_stages(timed.stages, [picture])
         (expected,) = build_torchvision(SSDLITE).eval()([x])
     for name in expected:
         torch.testing.assert_close(found[name], expected[name])
     # Its own figure is 0.583 GMAdds.
-    assert subject.madds == pytest.approx(583e6, rel=0.01)
+    assert timed.madds == pytest.approx(583e6, rel=0.01)
 
 
 def test_other_models_of_torchvision(tmp_path: Path) -> None:
-    subject = only(
-        add('torchvision:lraspp_mobilenet_v3_large', tmp_path, size=(96, 64))
-    )
+    timed = only(find('torchvision:lraspp_mobilenet_v3_large', tmp_path, size=(96, 64)))
     with torch.no_grad():
-        mask = run_stages(subject.stages, subject.pictures)
-        model = build_torchvision(subject.model).eval()
-        expected = model(subject.stages[PRE](subject.pictures))['out'].argmax(1)
+        mask = run_stages(timed.stages, timed.pictures)
+        model = build_torchvision(timed.request.model).eval()
+        expected = model(timed.stages[PRE](timed.pictures))['out'].argmax(1)
     assert torch.equal(mask, expected) and mask.shape == (1, 64, 96)
-    subject = only(add('torchvision:mobilenet_v3_small', tmp_path))
-    assert subject.size == (224, 224)
+    timed = only(find('torchvision:mobilenet_v3_small', tmp_path))
+    assert timed.size == (224, 224)
     with torch.no_grad():
-        assert run_stages(subject.stages, subject.pictures).indices.shape == (1, 5)
+        assert run_stages(timed.stages, timed.pictures).indices.shape == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +181,9 @@ def test_other_models_of_torchvision(tmp_path: Path) -> None:
 def test_foreign_configs_that_can_be_exported(
     name: str, size: tuple[int, int], stages: list[str], tmp_path: Path
 ) -> None:
-    subject = only(add(name, tmp_path))
-    assert subject.size == size and list(subject.stages) == stages
-    assert run_stages(subject.stages, subject.pictures) and subject.madds > 5e7
+    timed = only(find(name, tmp_path))
+    assert timed.size == size and list(timed.stages) == stages
+    assert run_stages(timed.stages, timed.pictures) and timed.madds > 5e7
 
 
 def test_weights_that_a_foreign_config_starts_from_are_not_fetched(
@@ -200,42 +195,41 @@ def test_weights_that_a_foreign_config_starts_from_are_not_fetched(
     monkeypatch.setattr(torch.hub, 'load_state_dict_from_url', fetch)
     monkeypatch.setattr('mmengine.runner.CheckpointLoader.load_checkpoint', fetch)
     assert find_pretrained(read_config(RETINANET)) == ['model.backbone.init_cfg']
-    subjects = add(RETINANET, tmp_path, size=(96, 64))
-    assert 'random weights' in subjects.notes[0]
-    subject = only(subjects)
-    assert list(subject.stages) == [PRE, NETWORK, POST]
+    (timed,), notes = find(RETINANET, tmp_path, size=(96, 64))
+    assert 'random weights' in notes[0]
+    assert list(timed.stages) == [PRE, NETWORK, POST]
     with torch.no_grad():
-        assert run_stages(subject.stages, subject.pictures)[0].bboxes.shape[1] == 4
+        assert run_stages(timed.stages, timed.pictures)[0].bboxes.shape[1] == 4
     with pytest.raises(UserError, match=r'predict.*--backend pytorch takes it'):
-        add(RETINANET, tmp_path, ('onnxruntime',), size=(96, 64))
+        find(RETINANET, tmp_path, ('onnxruntime',), size=(96, 64))
 
 
 def test_a_foreign_size_keeps_the_ratio(tmp_path: Path) -> None:
-    subject = only(add(YOLOX, tmp_path))
+    timed = only(find(YOLOX, tmp_path))
     # The config's 416 pixels, of a picture of 640x480.
-    assert subject.size == (416, 312)
-    assert list(subject.stages) in ([PRE, NETWORK, POST], [PRE, NETWORK_AND_POST])
+    assert timed.size == (416, 312)
+    assert list(timed.stages) in ([PRE, NETWORK, POST], [PRE, NETWORK_AND_POST])
 
 
 def test_all_backends_pass_over_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object) -> Subject:
-        if args[4] != 'pytorch':
+    def refuse(self: Exportable, backend: str, *args: object) -> TimedModel:
+        if backend != 'pytorch':
             raise UserError('it is not installed; pip install it')
-        return original(*args)
+        return original(self, backend, *args)
 
-    original = subjects_module.graph_subject
-    monkeypatch.setattr(subjects_module, 'graph_subject', refuse)
-    subjects = Subjects()
+    original = Exportable.start
+    monkeypatch.setattr(Exportable, 'start', refuse)
     backends = ['pytorch', 'openvino']
-    subjects.add(Request(DETECTOR), backends, ['fp32'], True, tmp_path)
-    assert [subject.backend for subject in subjects.ready] == ['pytorch']
-    assert subjects.notes[-1].endswith(
+    request = Request(DETECTOR)
+    models, notes = find_models(request, backends, ['fp32'], True, tmp_path)
+    assert [model.backend for model in models] == ['pytorch']
+    assert notes[-1].endswith(
         'openvino is left out: it is not installed; pip install it'
     )
     with pytest.raises(UserError, match='not installed'):
-        subjects.add(Request(DETECTOR), backends, ['fp32'], False, tmp_path)
+        find_models(request, backends, ['fp32'], False, tmp_path)
 
 
 def test_rows_of_models_and_backends(
@@ -259,7 +253,7 @@ def test_rows_of_models_and_backends(
         runs = printed['runs_ms']
         assert list(runs) == [PRE, NETWORK, POST] and len(runs[PRE]) == 3
         whole = np.sum(list(runs.values()), axis=0)
-        np.testing.assert_allclose(row.whole, whole)
+        np.testing.assert_allclose(row.whole_ms, whole)
         assert printed['whole_ms']['p50'] == pytest.approx(np.median(whole))
         assert printed['pictures_per_second'] == pytest.approx(1e3 / np.median(whole))
         assert printed['params'] > 4e5 and printed['size_bytes'] > 1e6

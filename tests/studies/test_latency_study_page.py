@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmnv3.benchmark.latency import Summary
+from mmnv3.benchmark.clock import Summary
 from mmnv3.errors import UserError
 from studies.latency.findings import changes, correlate, correlations
 from studies.latency.page import render_page

@@ -114,7 +114,7 @@ def test_the_reasons_of_v2s_tail() -> None:
         taps = ('block6.depthwise', 'block17')
         backbone = MobileNetV3(spec, output_stride=16, out_taps=taps)
         head = LRASPPHead(19, backbone.out_channels, filters)
-        found = count(nn.Sequential(backbone, head), (1025, 2049))
+        found = count(nn.Sequential(backbone, head), (2049, 1025))
         return found.params, found.madds
 
     # Row 3: the expansion of the first block of the last stage halved as well.
@@ -207,7 +207,7 @@ def test_the_configs_count_the_same(network, scope: str, name: str) -> None:
         config.model.bbox_head.num_classes = network.slots
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(config.model)
-    found, ours = count(model, network.size), cost(network)
+    found, ours = count(model, network.size[::-1]), cost(network)
     assert (found.params, found.norm_params, found.madds) == (
         ours.params,
         ours.norm_params,

@@ -12,8 +12,8 @@ from typing import cast
 from torch import nn
 
 from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible, save_spec
-from mmnv3.benchmark.subject import Request
-from mmnv3.benchmark.subjects import build_random
+from mmnv3.benchmark.models import build_random
+from mmnv3.benchmark.timed_model import Request
 from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmnv3.search.netadapt.configs import build, with_spec
 from torch import Tensor, nn
 
 from mmnv3.arch import ZOO, BlockSpec, ConvSpec, NetSpec

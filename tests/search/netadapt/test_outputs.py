@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmnv3.arch import save_spec
-from mmnv3.benchmark.complexity import count
+from mmnv3.benchmark.counts import count
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from mmnv3.benchmark.benchmark import benchmark_training
-from mmnv3.benchmark.subject import Request
-from mmnv3.benchmark.trainees import build_trainees, config_trainee
-from mmnv3.benchmark.training_speed import measure_steps, measure_with_data
+from mmnv3.benchmark.timed_model import Request
+from mmnv3.benchmark.training import (
+    benchmark_training,
+    build_trainings,
+    config_training,
+    time_data,
+    time_noise,
+)
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.engine.config import read_config
 from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
@@ -56,7 +60,7 @@ def fake(name: str, calls: list, batches: list | None) -> SimpleNamespace:
             return iter(batches)
 
     return SimpleNamespace(
-        model=name,
+        request=SimpleNamespace(model=name),
         batch=1,
         noise=f'noise of {name}',
         step=lambda data: calls.append((name, data)),
@@ -66,16 +70,20 @@ def fake(name: str, calls: list, batches: list | None) -> SimpleNamespace:
 
 def test_models_take_turns() -> None:
     calls = []
-    subjects = [fake('a', calls, None), fake('b', calls, None)]
-    found = measure_steps(subjects, runs=3, warmup=1)
+    trainings = [fake('a', calls, None), fake('b', calls, None)]
+    found = time_noise(trainings, runs=3, warm_up=1)
     assert calls == [('a', 'noise of a'), ('b', 'noise of b')] * 4
     assert [times.shape for times in found] == [(3,), (3,)]
 
 
 def test_what_a_loader_has_ready_does_not_count() -> None:
     calls = []
-    subjects = [fake('a', calls, [1, 2]), fake('b', calls, None), fake('c', calls, [3])]
-    found, reasons = measure_with_data(subjects, runs=4)
+    trainings = [
+        fake('a', calls, [1, 2]),
+        fake('b', calls, None),
+        fake('c', calls, [3]),
+    ]
+    found, reasons = time_data(trainings, runs=4)
     # Two that are ready and one for the way, then two of four, and all that again.
     assert [name for name, _ in calls] == [*'aaaaaccccc'] * 2
     assert [data for name, data in calls if name == 'a'] == [1, 2] * 5
@@ -106,22 +114,22 @@ def test_a_config_beside_torchvision(
     ('name', 'size'), [(SEGMENTER, (64, 64)), (CLASSIFIER, (32, 32))]
 )
 def test_other_tasks_train_on_noise(name: str, size: tuple[int, int]) -> None:
-    trainee = config_trainee(Request(name, size=size, batch=2))
-    assert trainee.size == size and len(trainee.noise['inputs']) == 2
-    trainee.step(trainee.noise)
+    training = config_training(Request(name, size=size, batch=2))
+    assert training.size == size and len(training.noise['inputs']) == 2
+    training.step(training.noise)
 
 
 def test_torchvision_gets_the_same_pictures(config: str) -> None:
-    trainee, other = build_trainees([Request(config), Request(SSDLITE)])
-    boxes = trainee.noise['data_samples'][0].gt_instances.bboxes
+    training, other = build_trainings([Request(config), Request(SSDLITE)])
+    boxes = training.noise['data_samples'][0].gt_instances.bboxes
     assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.max() <= 128
-    assert other.noise is trainee.noise and other.classes == trainee.classes
+    assert other.noise is training.noise and other.classes == training.classes
 
 
 def test_missing_data_is_told() -> None:
-    trainee = config_trainee(Request(DETECTOR, batch=1))
+    training = config_training(Request(DETECTOR, batch=1))
     with pytest.raises(UserError, match=r'no training data \(.*instances_train2017'):
-        trainee.loader()
+        training.loader()
 
 
 def test_mistakes() -> None:
