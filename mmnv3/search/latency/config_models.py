@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 from torch import nn
 
-from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible, save_spec
+from mmnv3.arch import BlockSpec, NetSpec, SqueezeExcite, make_divisible
 from mmnv3.benchmark.models import build_random
 from mmnv3.benchmark.timed_model import Request
+from mmnv3.engine.build import build_model
 from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
+from mmnv3.search.configs import with_spec
 from mmnv3.size import Size
 
 _KERNELS = 3, 5
@@ -28,12 +28,10 @@ class ConfigModel:
     """The network of a config.
 
     Args:
-        config: Path of the config.
         model: What it builds, with random weights.
         size: Pixels of the picture.
     """
 
-    config: str
     model: nn.Module
     size: Size
 
@@ -51,7 +49,7 @@ class ConfigModel:
         model, _ = build_random(Request(config))
         if not isinstance(getattr(model, 'backbone', None), MobileNetV3):
             raise UserError(f'{config}: its backbone is not of type mmnv3.MobileNetV3')
-        return cls(config, model, input_size(model.cfg, size))
+        return cls(model, input_size(model.cfg, size))
 
     @property
     def backbone(self) -> MobileNetV3:
@@ -77,14 +75,7 @@ class ConfigModel:
         Args:
             spec: The backbone.
         """
-        with tempfile.TemporaryDirectory(prefix='mmnv3-variant-') as folder:
-            path = Path(folder) / 'spec.json'
-            save_spec(spec, path)
-            backbone = dict(arch=str(path), width=1.0, tail=None)
-            options = {
-                f'model.backbone.{key}': value for key, value in backbone.items()
-            }
-            return build_random(Request(self.config, options))[0]
+        return build_model(with_spec(self.model.cfg, spec))
 
 
 def random_variants(

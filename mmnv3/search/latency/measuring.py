@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from torch import nn
 
 from mmnv3.arch.layers import Layer
+from mmnv3.benchmark.clock import fast_us, time_turns
 from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
@@ -46,9 +46,6 @@ from mmnv3.search.latency.table import LatencyTable, NetworkTime, digest_network
 from mmnv3.search.latency.tracing import as_graph, trace
 from mmnv3.size import Size
 
-# Other programs can only make a run longer, so that fast runs are the true ones; the
-# very fastest of many would depend on how many there are.
-QUANTILE = 0.2
 RUNS = 20
 NETWORK_RUNS = 100
 # Least time that networks take turns for: a processor that others share keeps a pace
@@ -56,7 +53,6 @@ NETWORK_RUNS = 100
 NETWORK_SECONDS = 20.0
 # Calls of a network's turn.
 _TURN = 10
-WARMUP = 3
 # Copies of a layer: enough that they outweigh the noise, but no more numbers in their
 # weights than a network has, which fit into the cache that cores share.
 COPIES = 8
@@ -247,44 +243,9 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
     full = load_layer(layer, copies, False, backend, threads)
     bare = _load_bare(bare_layer(layer), copies, backend, threads)
     batch = _noise(input_shape(layer))
-    with_copies, without = time_turns(
-        [partial(full, batch), partial(bare, batch)], runs
-    )
-    return max(0.0, with_copies - without) / copies
-
-
-def time_turns(
-    calls: Sequence[Callable[[], object]],
-    runs: int,
-    turn: int = 1,
-    seconds: float = 0.0,
-) -> list[float]:
-    """Times calls that take turns, so that the processor's pace meets all alike.
-
-    Args:
-        calls: What is called.
-        runs: Measured calls of each, at least.
-        turn: Measured calls of one turn. Where there are several, some that are not
-            measured come first, since others have emptied the processor's cache.
-        seconds: How long they take turns at least.
-
-    Returns:
-        Microseconds of each: the quantile :data:`QUANTILE` of its calls.
-    """
-    for call in calls:
-        for _ in range(WARMUP):
-            call()
-    times: list[list[float]] = [[] for _ in calls]
-    unmeasured = WARMUP if turn > 1 else 0
-    end = time.monotonic() + seconds
-    while len(times[-1]) < runs or time.monotonic() < end:
-        for call, found in zip(calls, times):
-            for index in range(unmeasured + turn):
-                begin = time.perf_counter()
-                call()
-                if index >= unmeasured:
-                    found.append(time.perf_counter() - begin)
-    return [1e6 * float(np.quantile(found, QUANTILE)) for found in times]
+    calls = [partial(full, batch), partial(bare, batch)]
+    with_copies_us, without_us = fast_us(time_turns(calls, runs=runs))
+    return max(0.0, float(with_copies_us - without_us)) / copies
 
 
 def load_layer(
@@ -347,9 +308,13 @@ def time_networks(networks: Sequence[Runtime], runs: int | None = None) -> list[
         Microseconds of each.
     """
     calls = [partial(network, _noise(network.info.input_shape)) for network in networks]
-    if runs is None:
-        return time_turns(calls, NETWORK_RUNS, _TURN, NETWORK_SECONDS)
-    return time_turns(calls, runs, _TURN)
+    times_us = time_turns(
+        calls,
+        runs=runs or NETWORK_RUNS,
+        turn=_TURN,
+        least_seconds=0 if runs else NETWORK_SECONDS,
+    )
+    return fast_us(times_us).tolist()
 
 
 def _noise(shape: Sequence[int]) -> np.ndarray:
