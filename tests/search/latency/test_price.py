@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmnv3.search.netadapt.configs import build, config_spec, with_spec
 from torch import Tensor, nn
 
 from mmnv3.arch import ZOO, BlockSpec, ConvSpec, NetSpec
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
+from mmnv3.search.configs import build, config_network, with_spec
 from mmnv3.search.latency.config_models import random_spec
 from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.tracing import trace
@@ -72,7 +72,7 @@ def test_layers_are_those_of_the_built_model(
     name: str, size: tuple[int, int], backbone: dict
 ) -> None:
     config = read(name, **backbone)
-    builder, spec = Builder(config), config_spec(config)
+    builder, spec = Builder(config), config_network(config).spec
     size = Size(*size)
     price = ConfigPrice(MADDS, size, spec, builder, config.model.backbone)
     chance, built = random.Random(3), builder.count
@@ -117,7 +117,7 @@ def test_a_network_of_other_strides_is_traced() -> None:
     config = read('mnv3_small_imagenet')
     builder, size = Builder(config), Size(64, 64)
     price = ConfigPrice(
-        MADDS, size, config_spec(config), builder, config.model.backbone
+        MADDS, size, config_network(config).spec, builder, config.model.backbone
     )
     spec = ZOO['mnasnet_small']
     coarse = NetSpec('coarse', spec.stem, spec.blocks[:3], spec.last)

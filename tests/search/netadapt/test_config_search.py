@@ -3,6 +3,7 @@
 import io
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from mmnv3.search.latency.tracing import trace
 from mmnv3.search.netadapt import config_search
 from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, Trainer, adapt_config
+from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.proposals import narrowest
 from mmnv3.search.netadapt.search import Cut
 from mmnv3.search.trial import Trial
@@ -105,3 +107,15 @@ def test_trainings_travel_to_other_machines(read, tmp_path):
     cut = Cut(seed, seed, dict(w=torch.ones(3)), Budget(1), tmp_path)
     trainer, back = pickle.loads(pickle.dumps((Trainer(config), cut)))
     assert trainer.config.model == config.model and back.new == seed
+
+
+def test_pictures_of_any_size_are_not_priced_at_a_made_up_one(read):
+    config, sizes = read('lraspp_mnv3_small_demo'), []
+    table = SimpleNamespace(
+        latency_us=lambda layers, overhead: sizes.append(overhead.size) or 1.0
+    )
+    for price in (config_price, config_measure):
+        with pytest.raises(UserError, match=r'demo.*say one with --size WIDTH HEIGHT'):
+            price(config, table)
+    assert config_price(config, table, (96, 64))(config_network(config).spec) == 1
+    assert set(sizes) == {(96, 64)}

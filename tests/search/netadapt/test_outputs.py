@@ -128,15 +128,3 @@ def test_the_final_training_follows_the_whole_schedule(how, tmp_path, detection_
     assert 0 <= value <= 1 and trained['message_hub'] is not None
     # It goes on, and has nothing left to do.
     assert train_final(tmp_path / 'found.py', how) == pytest.approx(value, abs=1e-6)
-
-
-def test_pictures_of_any_size_are_not_priced_at_a_made_up_one(read):
-    config, sizes = read('lraspp_mnv3_small_demo'), set()
-    table = SimpleNamespace(
-        latency_us=lambda layers, overhead: sizes.add(overhead.size) or 1
-    )
-    for price in (config_price, config_measure):
-        with pytest.raises(UserError, match=r'demo.*say one with --size WIDTH HEIGHT'):
-            price(config, table)
-    assert config_price(config, table, (96, 64))(config_network(config).spec) == 1
-    assert sizes == {(96, 64)}
