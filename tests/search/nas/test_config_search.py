@@ -76,27 +76,6 @@ def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
         search_config(config, settings, plan, console)
 
 
-def test_pictures_of_any_size_are_not_priced_at_a_made_up_one(
-    tmp_path, machine, monkeypatch, read
-):
-    config = read('lraspp_mnv3_small_demo')
-    table = tmp_path / 'table.json'
-    LatencyTable.new('pytorch').save(table)
-    plan = NASPlan('small', table, Budget(1), tmp_path)
-    settings = NASSettings(make_reward(15_000, 'small'), samples=4, batch_size=2)
-    console = Console(file=io.StringIO())
-    with pytest.raises(UserError, match=r'demo.*say one with --size WIDTH HEIGHT'):
-        search_config(config, settings, plan, console)
-
-    sizes = []
-    monkeypatch.setattr(
-        config_search, 'complete_table', lambda *args: sizes.append(args[4]) or 1 / 0
-    )
-    with pytest.raises(ZeroDivisionError):
-        search_config(config, settings, replace(plan, size=(96, 64)), console)
-    assert sizes == [(96, 64)]
-
-
 def test_failures_are_outcomes_but_a_broken_config_is_an_error(tmp_path, monkeypatch):
     def train(job):
         if job.spec == 'big':
