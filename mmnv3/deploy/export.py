@@ -71,6 +71,7 @@ def _write_onnx(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
         verbose=False,
         custom_translation_table=_global_average(traced),
     )
+    assert exported is not None  # It is for another exporter, which writes a file.
     model = exported.model_proto
     onnx.helper.set_model_props(model, info.to_strings())
     onnx.checker.check_model(model, full_check=True)
@@ -250,7 +251,7 @@ def write_file(
         _move_files(made, out, suffixes)
 
 
-def describe_graph(graph: ExportGraph, model: nn.Module) -> ModelInfo:
+def describe_graph(graph: ExportGraph, model: Any) -> ModelInfo:
     """The description of a graph.
 
     Args:
@@ -339,7 +340,7 @@ def export_config(
     model = build_model(config, options, checkpoint)
     graph = build_graph(model, input_size(model.cfg, size), batch, postprocess)
     info = describe_graph(graph, model)
-    batches = partial(read_batches, calibration, info)
+    batches = partial(read_batches, calibration or '', info)
     write_file(graph, info, Path(out), format_name, precision, batches)
     return info
 
