@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmnv3.errors import UserError, one_line_errors
-from studies.paper import TABLES, render_page, render_table, write_page
+from studies.paper.page import render_page, render_tables, write_page
 
 
 def main() -> None:
@@ -34,22 +34,13 @@ def main() -> None:
     )
     args = parser.parse_args()
     with one_line_errors():
-        unknown = set(args.table or ()) - set(map(str, TABLES))
-        if unknown:
-            raise UserError(
-                f'--table {min(unknown)}: the paper has no such table of networks; '
-                f'possible: {min(TABLES)} to {max(TABLES)}'
-            )
-        tables = [TABLES[int(number)] for number in args.table or ()]
-        if args.out and tables:
+        if args.out and args.table:
             raise UserError('--out writes the whole page; leave out --table')
         if args.out:
-            for path in write_page(args.out):
-                print(path)
-        elif tables:
-            print('\n'.join(map(render_table, tables)), end='')
+            print(*write_page(args.out), sep='\n')
         else:
-            print(render_page(), end='')
+            text = render_tables(args.table) if args.table else render_page()
+            print(text, end='')
 
 
 if __name__ == '__main__':

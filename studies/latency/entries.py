@@ -9,8 +9,8 @@ from mmnv3.arch import ConvSpec, get_spec
 from studies.latency.figure9 import step_specs
 from studies.latency.study import Entry
 from studies.latency.variant import Variant
-from studies.paper.classification import TABLE_3, TABLE_4, TABLE_5
-from studies.paper.networks import Classifier
+from studies.networks import Classifier
+from studies.paper.printed import TABLE_3, TABLE_4, TABLE_5
 from studies.paper.tables import Table
 
 FUSED, NAIVE = 'one operation', 'separate operations'

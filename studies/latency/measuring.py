@@ -17,7 +17,7 @@ from studies.latency.preparing import exported_path, graph_of, pairs
 from studies.latency.results import Measured, Timed
 from studies.latency.study import Study
 from studies.latency.variant import Variant
-from studies.paper.networks import cost
+from studies.networks import cost
 
 THREADS = 1
 _WARMUP = 3

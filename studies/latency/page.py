@@ -16,8 +16,8 @@ from studies.latency.findings import (
 from studies.latency.results import Measured, Results
 from studies.latency.studies import STUDIES
 from studies.latency.study import Study
-from studies.paper.page import markdown_table as markdown
-from studies.paper.page import wrap_text as wrap
+from studies.page import markdown_table as markdown
+from studies.page import wrap_text as wrap
 
 TITLES = {
     'pytorch': 'PyTorch',

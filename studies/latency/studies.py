@@ -22,9 +22,7 @@ from studies.latency.entries import (
     steps,
 )
 from studies.latency.study import Contrast, Study
-from studies.paper.classification import TABLE_3, TABLE_4, TABLE_5
-from studies.paper.detection import TABLE_6
-from studies.paper.segmentation import TABLE_8
+from studies.paper.printed import TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_8
 
 _STEPS = tuple(steps())
 _PIXELS = ('P-1 ms', 'P-2 ms', 'P-3 ms')

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmnv3.deploy.graph import PlainGraph
 from studies.latency.naive import write_naively
-from studies.paper.networks import Classifier, Network
+from studies.networks import Classifier, Network
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Variant:
         torch.manual_seed(0)
         module = self.network.build()
         for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 # Keeps the size of what comes in, layer after layer. PyTorch's own
                 # lets it vanish, and quantisers find ranges that no network has.
                 nn.init.kaiming_normal_(layer.weight)
         if self.naive:
             write_naively(module)
-        return PlainGraph(module, (1, 3, *self.network.size))
+        width, height = self.network.size
+        return PlainGraph(module, (1, 3, height, width))
 
     def digest(self, versions: str = '') -> str:
         """Names its files: other networks, forms and versions have other names.

@@ -1,49 +1,29 @@
-"""The page that shows the paper's tables beside ours, in Markdown."""
+"""The page that shows the paper's tables beside ours."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from studies.paper.classification import (
-    CHECKPOINTS,
-    TABLE_3,
-    TABLE_4,
-    TABLE_5,
-    TABLE_9,
-)
-from studies.paper.detection import TABLE_6
-from studies.paper.layers import (
-    TABLE_1,
-    TABLE_2,
+from mmnv3.errors import UserError
+from studies import page
+from studies.networks import cost
+from studies.page import DASH, figure_section, markdown_table, wrap_text
+from studies.paper.plots import FRONTIERS, draw_frontier
+from studies.paper.printed import CHECKPOINTS, CUT, DIGITS, TABLES
+from studies.paper.tables import (
+    UNITS,
     BuiltLayer,
-    Layer,
+    Comparison,
+    LayerRow,
     LayerTable,
-    differences,
-    read_layers,
+    Reason,
+    Table,
+    built_layers,
+    compare,
 )
-from studies.paper.networks import cost
-from studies.paper.plots import FIGURES
-from studies.paper.reasons import CUT, DIGITS
-from studies.paper.segmentation import TABLE_7, TABLE_8
-from studies.paper.tables import UNITS, Comparison, Reason, Table, compare
 
-TABLES: dict[int, Table | LayerTable] = {
-    1: TABLE_1,
-    2: TABLE_2,
-    3: TABLE_3,
-    4: TABLE_4,
-    5: TABLE_5,
-    6: TABLE_6,
-    7: TABLE_7,
-    8: TABLE_8,
-    9: TABLE_9,
-}
-
-_DASH = '–'
-_WIDTH = 88
-
-_FIELD_TITLES = dict(
+_LAYER_FIELDS = dict(
     side='input side',
     channels='input channels',
     operator='operator',
@@ -74,34 +54,57 @@ it, edit `studies/paper`.
 """
 
 
+def write_page(path: Path) -> list[Path]:
+    """Writes the page, and the figures that it shows beside it.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: When a file cannot be written there.
+    """
+    figures = {frontier.file: draw_frontier(frontier) for frontier in FRONTIERS}
+    return page.write_page(path, render_page(), figures)
+
+
 def render_page() -> str:
     """The whole page: figures, all tables, and slim's published checkpoints."""
     tables = [*TABLES.values(), CHECKPOINTS]
-    parts = [
-        _INTRODUCTION,
-        _summary(table for table in tables if isinstance(table, Table)),
-        *(
-            f'## {figure.title}\n\n![{figure.title}]({figure.file})\n\n'
-            + wrap_text(figure.about)
-            for figure in FIGURES
-        ),
-        *map(render_table, tables),
-    ]
-    return '\n'.join(parts)
-
-
-def render_table(table: Table | LayerTable) -> str:
-    """One table with its heading and its reasons."""
-    numbers: dict[Reason, int] = {}
-    if isinstance(table, LayerTable):
-        body = _render_layers(table, numbers)
-    else:
-        body = _render_rows(table, numbers)
-    reasons = ''.join(
-        wrap_text(reason.text, f'{number}. ') for reason, number in numbers.items()
+    return '\n'.join(
+        [
+            _INTRODUCTION,
+            _summary(table for table in tables if isinstance(table, Table)),
+            *(figure_section(f.title, f.file, f.about) for f in FRONTIERS),
+            *map(_render_table, tables),
+        ]
     )
-    parts = [f'## {table.title}\n', wrap_text(table.about), body]
-    return '\n'.join([*parts, reasons] if reasons else parts)
+
+
+def render_tables(numbers: Iterable[str]) -> str:
+    """Some tables, by their numbers in the paper.
+
+    Raises:
+        UserError: When the paper has no such table of networks.
+    """
+    unknown = set(numbers) - set(map(str, TABLES))
+    if unknown:
+        raise UserError(
+            f'--table {min(unknown)}: the paper has no such table of networks; '
+            f'possible: {min(TABLES)} to {max(TABLES)}'
+        )
+    return '\n'.join(_render_table(TABLES[int(number)]) for number in numbers)
+
+
+def _render_table(table: Table | LayerTable) -> str:
+    """One table with its heading and its reasons, numbered as they appear."""
+    numbers: dict[Reason, int] = {}
+    render = _render_layers if isinstance(table, LayerTable) else _render_rows
+    parts = [f'## {table.title}\n', wrap_text(table.about), render(table, numbers)]
+    if numbers:
+        parts.append(
+            ''.join(wrap_text(why.text, f'{n}. ') for why, n in numbers.items())
+        )
+    return '\n'.join(parts)
 
 
 def _summary(tables: Iterable[Table]) -> str:
@@ -127,37 +130,36 @@ def _summary(tables: Iterable[Table]) -> str:
 
 def _render_rows(table: Table, numbers: dict[Reason, int]) -> str:
     header = [*table.labels, *(f'{table.source}: {name}' for name in table.measured)]
+    # The print's columns are left out where it has no such counts.
     printed = [any(row.params for row in table.rows)]
     printed.append(any(row.madds for row in table.rows))
     for kind, unit, full in zip(('params', 'MAdds'), ('M', table.unit), printed):
-        ours = (f'our {kind} {unit}', f'our {kind}, exactly')
-        header += (
-            (f'{table.source}: {kind} {unit}', *ours, 'deviation') if full else ours
-        )
+        ours = [f'our {kind} {unit}', f'our {kind}, exactly']
+        print_ = f'{table.source}: {kind} {unit}'
+        header += [print_, *ours, 'deviation'] if full else ours
+    if any(printed):
+        header.append('reasons')
     rows = []
     for row in table.rows:
-        items = tuple(compare(table, row))
+        items = compare(table, row)
         cells = [*row.labels, *row.measured]
         for item, full in zip(items, printed):
             cells += _count_cells(item) if full else _our_cells(item)
         if any(printed):
             cells.append('; '.join(_refer(item, numbers) for item in items if item.why))
         rows.append(cells)
-    return markdown_table([*header, 'reasons'] if any(printed) else header, rows)
+    return markdown_table(header, rows)
 
 
-def _count_cells(item: Comparison) -> tuple[str, ...]:
-    return (
-        item.printed or _DASH,
-        *_our_cells(item),
-        _DASH if item.deviation is None else f'{100 * item.deviation:+.2f} %',
-    )
+def _count_cells(item: Comparison) -> list[str]:
+    deviation = DASH if item.deviation is None else f'{100 * item.deviation:+.2f} %'
+    return [item.printed or DASH, *_our_cells(item), deviation]
 
 
-def _our_cells(item: Comparison) -> tuple[str, str]:
+def _our_cells(item: Comparison) -> list[str]:
     if item.ours is None:
-        return _DASH, _DASH
-    return f'{item.ours / item.unit:.{item.digits}f}', f'{item.ours:,}'
+        return [DASH, DASH]
+    return [f'{item.ours / item.unit:.{item.digits}f}', f'{item.ours:,}']
 
 
 def _refer(item: Comparison, numbers: dict[Reason, int]) -> str:
@@ -173,67 +175,40 @@ def _render_layers(table: LayerTable, numbers: dict[Reason, int]) -> str:
     header = ['#', 'input', 'operator', 'exp', 'out', 'SE', 'NL', 's', 'built']
     header += ['our params', 'our MAdds M']
     rows = []
-    for index, (row, built) in enumerate(zip(table.rows, read_layers(table.network))):
-        why = table.reasons.get(index)
-        number = why and numbers.setdefault(why, len(numbers) + 1)
-        rows.append([str(index), *_layer_cells(row, built, number)])
+    for index, (row, built) in enumerate(zip(table.rows, built_layers(table.network))):
+        agrees = _agreement(row, built)
+        if why := table.reasons.get(index):
+            agrees += f': {numbers.setdefault(why, len(numbers) + 1)}'
+        counts = _exact_cells(built.params, built.madds)
+        rows.append([str(index), *_layer_cells(row), agrees, *counts])
     whole = cost(table.network)
-    total = ['', 'total', *[''] * 7, f'{whole.params:,}', _millions(whole.madds)]
-    return markdown_table(header, [*rows, total])
+    counts = _exact_cells(whole.params, whole.madds)
+    return markdown_table(header, [*rows, ['', 'total', *[''] * 7, *counts]])
 
 
-def _layer_cells(row: Layer, built: BuiltLayer, number: int | None) -> list[str]:
-    unlike = differences(row, built.layer)
-    agrees = ', '.join(_differences(built.layer, unlike)) if unlike else 'as printed'
-    return [
+def _layer_cells(row: LayerRow) -> Sequence[str]:
+    return (
         f'{row.side}²×{row.channels}',
         row.operator,
-        str(row.expand or _DASH),
-        str(row.out or _DASH),
-        '✓' if row.se else _DASH,
-        row.act or _DASH,
+        str(row.expand or DASH),
+        str(row.out or DASH),
+        '✓' if row.se else DASH,
+        row.act or DASH,
         str(row.stride),
-        f'{agrees}: {number}' if number else agrees,
-        f'{built.params:,}',
-        _millions(built.madds),
-    ]
+    )
 
 
-def _differences(layer: Layer, names: Iterable[str]) -> Iterator[str]:
-    """Tells what a layer has in the fields that are not as printed."""
-    for name in names:
-        value, title = getattr(layer, name), _FIELD_TITLES[name]
+def _agreement(row: LayerRow, built: BuiltLayer) -> str:
+    """Tells what is built where it is not as printed."""
+    told = []
+    for name in row.differences(built.row):
+        value, title = getattr(built.row, name), _LAYER_FIELDS[name]
         if not value:
-            yield f'no {title}'
+            told.append(f'no {title}')
         else:
-            yield title if value is True else f'{title} {value}'
+            told.append(title if value is True else f'{title} {value}')
+    return ', '.join(told) or 'as printed'
 
 
-def _millions(madds: int) -> str:
-    return f'{madds / UNITS["M"]:.3f}'
-
-
-def wrap_text(text: str, mark: str = '') -> str:
-    """Breaks a paragraph, or an item of a list that begins with its mark."""
-    indent = ' ' * len(mark)
-    return (
-        textwrap.fill(
-            mark + text,
-            _WIDTH,
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-        + '\n'
-    )
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are as wide as their widest cell, to read as text too."""
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    rule = ['-' * width for width in widths]
-    lines = (
-        '| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |'
-        for line in (header, rule, *rows)
-    )
-    return '\n'.join(lines) + '\n'
+def _exact_cells(params: int, madds: int) -> Sequence[str]:
+    return f'{params:,}', f'{madds / UNITS["M"]:.3f}'

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import FixedLocator
 
-from mmnv3.files import whole_or_absent
-from studies.paper.classification import TABLE_3, TABLE_9
-from studies.paper.networks import Classifier, cost
+from studies.networks import cost
+from studies.paper.printed import TABLE_3, TABLE_9
 from studies.paper.tables import UNITS, Row
+from studies.plots import name_point, new_figure, use_log_axis
 
 _V3_NAMES = {'large': 'V3-Large', 'small': 'V3-Small'}
 _COLOURS = {'large': 'tab:red', 'small': 'tab:blue'}
@@ -49,24 +47,28 @@ class Frontier:
     read: Callable[[Row], float]
     ticks: tuple[int, ...]
 
+    def point(self, row: Row) -> tuple[float, float]:
+        """The place of a row: that on the axis, and its accuracy."""
+        return self.read(row), float(row.measured[0])
 
-def _latency(row: Row) -> float:
+
+def _latency_ms(row: Row) -> float:
     """Milliseconds on Pixel 1, which Tables 3 and 9 print after the accuracy."""
     return float(row.measured[1])
 
 
-def _madds(row: Row) -> float:
-    """Our millions of multiply-adds; as printed where the network is not ours."""
+def _madds_millions(row: Row) -> float:
+    """Our multiply-adds; as printed where the network is not ours."""
     return cost(row.network).madds / UNITS['M'] if row.network else float(row.madds)
 
 
-FIGURES = (
+FRONTIERS = (
     Frontier(
         'paper_frontier_latency.png',
         'Accuracy and latency, in the manner of Figure 1',
         "Both axes are the paper's: Tables 3 and 9.",
         "the paper's latency on Pixel 1, ms",
-        _latency,
+        _latency_ms,
         (5, 10, 20, 30, 50, 80),
     ),
     Frontier(
@@ -74,97 +76,56 @@ FIGURES = (
         'Accuracy and MAdds, in the manner of Figure 2',
         "MAdds are counted here, but for ProxylessNAS; accuracy is the paper's.",
         'MAdds, millions',
-        _madds,
+        _madds_millions,
         (12, 25, 50, 100, 200, 350),
     ),
 )
 
 
-def _family(arch: str, by_width: bool) -> Iterator[tuple[str, Row]]:
-    """Rows of Table 9: one network at all multipliers, or at all resolutions.
-
-    Yields:
-        The multiplier, and its row.
-    """
-    for row in TABLE_9.rows:
-        network: Classifier = row.network
-        varies = network.side == 224 if by_width else network.width == 1
+def draw_frontier(frontier: Frontier) -> Figure:
+    """Draws V3 at all multipliers and resolutions, and the others of Table 3."""
+    figure = new_figure(8, 5.5)
+    axes = figure.subplots()
+    for arch, name in _V3_NAMES.items():
         # The name leaves out the row of the early version, another network.
-        if row.labels[0] == _V3_NAMES[arch] and varies:
-            yield f'{network.width:g}', row
-
-
-def _others() -> Iterator[tuple[str, Row]]:
-    """Rows of Table 3 that are not V3."""
+        rows = [row for row in TABLE_9.rows if row.labels[0] == name]
+        _draw_multipliers(axes, frontier, arch, rows)
+        _draw_resolutions(axes, frontier, arch, rows)
     for row in TABLE_3.rows:
         if row.network is None or row.network.arch not in _V3_NAMES:
-            yield row.labels[0], row
-
-
-def _draw_family(axes: Axes, figure: Frontier, arch: str, by_width: bool) -> None:
-    named = sorted(_family(arch, by_width), key=lambda item: figure.read(item[1]))
-    x = [figure.read(row) for _, row in named]
-    y = [float(row.measured[0]) for _, row in named]
-    style = (
-        dict(marker='o', label=f'{_V3_NAMES[arch]}, multipliers')
-        if by_width
-        else dict(marker='.', ls='--', lw=1, label=f'{_V3_NAMES[arch]}, 96 to 256 px')
-    )
-    axes.plot(x, y, color=_COLOURS[arch], **style)
-    # Resolutions follow one another along their line; their names would hide it.
-    for name, *point in zip((name for name, _ in named), x, y) if by_width else ():
-        axes.annotate(
-            name,
-            point,
-            _OFFSETS[arch],
-            textcoords='offset points',
-            ha='right' if arch == 'small' else 'left',
-            fontsize=8,
-            color=_COLOURS[arch],
-        )
-
-
-def draw_frontier(figure: Frontier, folder: Path) -> Path:
-    """Writes a figure.
-
-    Args:
-        figure: What to draw.
-        folder: Where its PNG appears, whole or not at all.
-
-    Returns:
-        The PNG's path.
-    """
-    canvas = Figure(figsize=(8, 5.5), layout='constrained')
-    FigureCanvasAgg(canvas)
-    axes = canvas.subplots()
-    for arch in _V3_NAMES:
-        for by_width in (True, False):
-            _draw_family(axes, figure, arch, by_width)
-    for name, row in _others():
-        point = figure.read(row), float(row.measured[0])
-        axes.plot(*point, marker='s', ls='', color='tab:gray')
-        axes.annotate(
-            name,
-            point,
-            _OFFSETS.get(name, (6, -3)),
-            textcoords='offset points',
-            fontsize=8,
-            color='0.3',
-        )
+            name, point = row.labels[0], frontier.point(row)
+            axes.plot(*point, marker='s', ls='', color='tab:gray')
+            name_point(axes, name, point, _OFFSETS.get(name, (6, -3)), '0.3')
+    use_log_axis(axes, FixedLocator(frontier.ticks))
     axes.set(
-        title=figure.title,
-        xlabel=figure.axis,
+        title=frontier.title,
+        xlabel=frontier.axis,
         ylabel="the paper's ImageNet top-1, %",
-        xscale='log',
     )
-    axes.set_xticks(figure.ticks)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.minorticks_off()
     # Names stand right of their points.
     axes.margins(x=0.12)
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
-    path = folder / figure.file
-    with whole_or_absent(path) as partial:
-        canvas.savefig(partial, format='png', dpi=110)
-    return path
+    return figure
+
+
+def _draw_multipliers(
+    axes: Axes, frontier: Frontier, arch: str, rows: list[Row]
+) -> None:
+    rows = sorted((row for row in rows if row.network.side == 224), key=frontier.read)
+    points = [frontier.point(row) for row in rows]
+    label = f'{_V3_NAMES[arch]}, multipliers'
+    axes.plot(*zip(*points), 'o-', color=_COLOURS[arch], label=label)
+    side = 'right' if arch == 'small' else 'left'
+    for row, point in zip(rows, points):
+        name = f'{row.network.width:g}'
+        name_point(axes, name, point, _OFFSETS[arch], _COLOURS[arch], side)
+
+
+def _draw_resolutions(
+    axes: Axes, frontier: Frontier, arch: str, rows: list[Row]
+) -> None:
+    """A line without names, which would hide it: resolutions follow one another."""
+    points = sorted(frontier.point(row) for row in rows if row.network.width == 1)
+    label = f'{_V3_NAMES[arch]}, 96 to 256 px'
+    axes.plot(*zip(*points), '.--', color=_COLOURS[arch], lw=1, label=label)

@@ -1,16 +1,23 @@
-"""What a table of the paper prints, as data."""
+"""What a table of the paper holds, and its rows beside what is built here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from itertools import groupby
 
-from studies.paper.networks import Cost, Network, cost
+from mmnv3.arch import Network as ArchNetwork
+from mmnv3.arch import list_layers
+from mmnv3.arch.layers import DEPTHWISE, LINEAR, POOL, SQUEEZE_EXCITE, Layer
+from mmnv3.benchmark import Complexity
+from studies.networks import IMAGENET_CLASSES, Classifier, Network, cost
 
 UNITS = {'M': 1e6, 'B': 1e9}
 
 # Deviations beyond it want a reason.
 TOLERANCE = 0.01
+
+_NON_LINEARITIES = {'hswish': 'HS', 'relu': 'RE', None: ''}
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Reason:
     """
 
     text: str
-    recount: Callable[[Network], Cost] | None = None
+    recount: Callable[[Network], Complexity] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,29 +120,140 @@ class Comparison:
         return self.deviation is not None and abs(self.deviation) > TOLERANCE
 
 
-def compare(table: Table, row: Row) -> Iterator[Comparison]:
+def compare(table: Table, row: Row) -> tuple[Comparison, Comparison]:
     """Counts a row's network and sets it beside the print: parameters, then MAdds."""
-    found = row.network and cost(row.network)
-    for kind, printed, unit, why, read in (
-        ('params', row.params, UNITS['M'], row.why_params, _params_of(table)),
-        ('MAdds', row.madds, UNITS[table.unit], row.why_madds, _madds),
-    ):
-        recounts = why and why.recount
-        yield Comparison(
+
+    def read_params(found: Complexity) -> int:
+        return found.params - (0 if table.with_norm else found.norm_params)
+
+    def beside(kind: str, printed: str, unit: str, why: Reason | None) -> Comparison:
+        read = read_params if kind == 'params' else lambda found: found.madds
+        recount = why and why.recount
+        return Comparison(
             kind,
             printed,
-            unit,
-            ours=read(found) if found else None,
+            UNITS[unit],
+            ours=read(cost(row.network)) if row.network else None,
             why=why,
-            recounted=read(why.recount(row.network)) if recounts else None,
+            recounted=read(recount(row.network)) if recount else None,
+        )
+
+    return (
+        beside('params', row.params, 'M', row.why_params),
+        beside('MAdds', row.madds, table.unit, row.why_madds),
+    )
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A row of Table 1 or 2; 0 and '' stand for its dashes.
+
+    Args:
+        side: Pixels of the input's side.
+        channels: Input channels.
+        operator: What it is; NBN is without batch normalisation.
+        expand: "exp size".
+        out: "#out".
+        se: Squeeze-and-excite.
+        act: "NL": RE for ReLU, HS for h-swish.
+        stride: "s".
+    """
+
+    side: int
+    channels: int
+    operator: str
+    expand: int
+    out: int
+    se: bool
+    act: str
+    stride: int
+
+    def differences(self, other: LayerRow) -> list[str]:
+        """Names the fields in which another row is not as this one."""
+        return [
+            item.name
+            for item in fields(self)
+            if getattr(self, item.name) != getattr(other, item.name)
+        ]
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Table 1 or 2.
+
+    Args:
+        title: Its number, and what it is about.
+        about: What to know before reading it.
+        network: What it describes.
+        rows: Its rows.
+        reasons: Why a row, by index, is not what is built.
+    """
+
+    title: str
+    about: str
+    network: Classifier
+    rows: tuple[LayerRow, ...]
+    reasons: dict[int, Reason] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuiltLayer:
+    """What is built where the paper has a row.
+
+    Args:
+        row: It, as the paper would print it.
+        params: Parameters of the module.
+        madds: Multiply-adds.
+    """
+
+    row: LayerRow
+    params: int
+    madds: int
+
+
+def built_layers(network: Classifier) -> Iterator[BuiltLayer]:
+    """The layers of a classifier, those of a block together, beside its modules."""
+    layers = list_layers(ArchNetwork(network.spec()), network.size, IMAGENET_CLASSES)
+    modules = network.build()
+    for name, group in groupby(layers, _module_of):
+        parts = list(group)
+        params = modules.get_submodule(name).parameters()
+        yield BuiltLayer(
+            _as_printed(parts),
+            sum(parameter.numel() for parameter in params),
+            sum(part.madds for part in parts),
         )
 
 
-def _params_of(table: Table) -> Callable[[Cost], int]:
-    if table.with_norm:
-        return lambda found: found.params
-    return lambda found: found.params - found.norm_params
+def _module_of(layer: Layer) -> str:
+    """The module of a classifier that holds a layer: a block, not its parts."""
+    if layer.kind == POOL:
+        return 'neck'
+    if layer.kind == LINEAR:
+        return layer.name
+    return f'backbone.{layer.name.partition(".")[0]}'
 
 
-def _madds(found: Cost) -> int:
-    return found.madds
+def _as_printed(parts: list[Layer]) -> LayerRow:
+    """The row of a block, or of a layer that stands alone."""
+    kinds = {part.kind: part for part in parts}
+    first, last, is_block = parts[0], parts[-1], len(parts) > 1
+    spatial = kinds.get(DEPTHWISE, first)
+    if first.kind == POOL:
+        operator = f'pool {first.width}×{first.height}'
+    elif first.kind == LINEAR:
+        operator = 'conv 1×1, NBN'
+    else:
+        operator = (
+            f'{"bneck" if is_block else "conv"} {spatial.kernel}×{spatial.kernel}'
+        )
+    return LayerRow(
+        first.width,
+        first.in_channels,
+        operator,
+        expand=spatial.out_channels if is_block else 0,
+        out=0 if first.kind == POOL else last.out_channels,
+        se=SQUEEZE_EXCITE in kinds,
+        act=_NON_LINEARITIES[spatial.act],
+        stride=spatial.stride,
+    )

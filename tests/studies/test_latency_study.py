@@ -18,7 +18,7 @@ from studies.latency.results import Results
 from studies.latency.studies import STUDIES
 from studies.latency.study import Entry, Study
 from studies.latency.variant import Variant
-from studies.paper.networks import Classifier, cost
+from studies.networks import Classifier, cost
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'latency_study.py')
 
