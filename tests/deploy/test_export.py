@@ -88,11 +88,14 @@ def test_what_does_not_fit_is_refused(checkpoint, tmp_path, monkeypatch) -> None
         ((DEMO, tmp_path / 'list.pth', out, 'onnx'), 'list.pth holds no state dict'),
         ((street, checkpoint, out, 'onnx'), 'demo.pth does not fit'),
         ((DEMO, checkpoint, out, 'onnx', (300, 320)), 'for 320x320, not 300x320'),
-        ((DEMO, checkpoint, out, 'onnx', (0, 320)), 'must be two positive numbers'),
+        (
+            (DEMO, checkpoint, out, 'onnx', (0, 320)),
+            'is no size; give a positive number',
+        ),
         ((DEMO, checkpoint, out, 'onnx', None, soft), "'soft_nms'.* cannot be"),
         ((DEMO, checkpoint, out, 'onnx', None, large), 'min_bbox_size cannot be'),
         ((DEMO, checkpoint, out, 'openvino'), r'a\.onnx: .* openvino end in \.xml'),
-        ((street, None, out, 'onnx'), 'say which to export with --size'),
+        ((street, None, out, 'onnx'), 'say one with --size WIDTH HEIGHT'),
     ):
         with pytest.raises(UserError, match=message) as error:
             export_config(*(str(a) if isinstance(a, Path) else a for a in args))
