@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mmnv3.arch import get_spec
 from mmnv3.errors import UserError
 from studies.latency.variants import STEPS, Variant, step_networks
 from studies.networks import Classifier
@@ -150,13 +149,12 @@ def _both_spellings() -> tuple[Entry, ...]:
 
 
 def _relu_everywhere() -> Classifier:
-    spec = get_spec('large')
+    spec = Classifier('large', hswish_from=float('inf')).spec()
     layers = {
         name: replace(getattr(spec, name), act='relu')
         for name in ('stem', 'last', 'head')
     }
-    blocks = tuple(replace(block, act='relu') for block in spec.blocks)
-    return Classifier(replace(spec, name='large_relu', blocks=blocks, **layers))
+    return Classifier(replace(spec, name='large_relu', **layers))
 
 
 def _steps() -> tuple[Entry, ...]:

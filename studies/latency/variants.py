@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mmnv3.arch import ZOO, ConvSpec, NetSpec, SqueezeExcite
 from mmnv3.deploy.plain import PlainGraph
-from studies.networks import Classifier, Network
+from studies.networks import Classifier, Network, use_hswish_from
 
 
 class NaiveHSwish(nn.Module):
@@ -130,13 +130,8 @@ def _adapt_widths(spec: NetSpec) -> NetSpec:
 
 
 def _use_hswish(spec: NetSpec) -> NetSpec:
-    blocks = (
-        replace(block, act='hswish') if block.out >= _HSWISH_FROM else block
-        for block in spec.blocks
-    )
     return replace(
-        spec,
-        blocks=tuple(blocks),
+        use_hswish_from(spec, _HSWISH_FROM),
         last=replace(spec.last, act='hswish'),
         head=replace(spec.head, act='hswish'),
     )
