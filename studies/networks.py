@@ -42,6 +42,15 @@ _SEGMENTATION_TAPS = {
 _PRODUCTS = {nn.Hardswish: 2, SqueezeExcite: 1}
 
 
+def use_hswish_from(spec: NetSpec, channels: float) -> NetSpec:
+    """Blocks with at least so many output channels use h-swish, the others ReLU."""
+    blocks = (
+        replace(block, act='hswish' if block.out >= channels else 'relu')
+        for block in spec.blocks
+    )
+    return replace(spec, blocks=tuple(blocks))
+
+
 @dataclass(frozen=True)
 class Classifier:
     """A row of classification (Tables 3, 4, 5 and 9): 1000 classes.
@@ -50,8 +59,8 @@ class Classifier:
         arch: A name of the zoo, or a specification.
         width: Width multiplier.
         side: Pixels of the square picture's side.
-        hswish_from: Blocks with at least so many output channels use h-swish and the
-            others ReLU, as the variants of Table 5; None is the network as it is.
+        hswish_from: Output channels from which blocks use h-swish, as the variants of
+            Table 5 are named; None for the network as it is.
         last: Channels of the 1×1 convolution before pooling, if not the zoo's.
         head: Channels of the 1×1 convolution after pooling, if not the zoo's.
     """
@@ -72,13 +81,7 @@ class Classifier:
         """The network as data, with this row's changes."""
         spec = get_spec(self.arch, self.width)
         if self.hswish_from is not None:
-            blocks = (
-                replace(
-                    block, act='hswish' if block.out >= self.hswish_from else 'relu'
-                )
-                for block in spec.blocks
-            )
-            spec = replace(spec, blocks=tuple(blocks))
+            spec = use_hswish_from(spec, self.hswish_from)
         if self.last:
             spec = replace(spec, last=replace(spec.last, out=self.last))
         if self.head:
@@ -169,12 +172,11 @@ class Segmenter:
             output_stride=self.output_stride,
             out_taps=(low, deep) if self.lite else (deep,),
         )
-        channels = backbone.out_channels
-        common = dict(channels=self.filters, output_stride=self.output_stride)
-        head = (
-            LRASPPHead(CITYSCAPES_CLASSES, channels, **common)
-            if self.lite
-            else RASPPHead(CITYSCAPES_CLASSES, channels[0], **common)
+        head = (LRASPPHead if self.lite else RASPPHead)(
+            CITYSCAPES_CLASSES,
+            backbone.out_channels if self.lite else backbone.out_channels[0],
+            channels=self.filters,
+            output_stride=self.output_stride,
         )
         return nn.Sequential(backbone, head)
 

@@ -40,11 +40,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def figure_section(title: str, file: str, about: str) -> str:
-    """A section that begins with its text's figure."""
-    return f'## {title}\n\n![{title}]({file})\n\n{wrap_text(about)}'
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Gives the name to write a file to, whose folder is made.

@@ -17,22 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 # A thread that waits by spinning would take its core from the next network's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from rich.console import Console
-
-from mmnv3.deploy import runtime
 from mmnv3.errors import UserError, one_line_errors
-from studies.latency.results import Results
-from studies.latency.run import (
-    BACKENDS,
-    RUNS,
-    find_studies,
-    measure_studies,
-    pending_studies,
-    prepare_studies,
-    print_correlations,
-    write_page,
-)
-from studies.latency.studies import STUDIES
+from studies.latency.measure import DEFAULT_BACKENDS, DEFAULT_RUNS, measure_studies
+from studies.latency.page import correlation_lines, write_page
+from studies.latency.results import read_results
+from studies.latency.studies import STUDIES, find_studies
 
 
 def _names(text: str) -> list[str]:
@@ -59,15 +48,16 @@ def main() -> None:
     parser.add_argument(
         '--backend',
         type=_names,
-        default=list(BACKENDS),
+        default=list(DEFAULT_BACKENDS),
         metavar='NAME[,NAME]',
         help=f'{", ".join(runtime.BACKENDS)}; by default all but compile',
     )
     parser.add_argument(
         '--runs',
         type=int,
-        default=RUNS,
-        help=f'measured calls of each network; {RUNS}, of the largest pictures fewer',
+        default=DEFAULT_RUNS,
+        help=f'measured calls of each network; {DEFAULT_RUNS}, of the largest pictures '
+        'fewer',
     )
     parser.add_argument(
         '--work-dir',
@@ -91,7 +81,6 @@ def main() -> None:
         help='only write the page, from these numbers',
     )
     args = parser.parse_args()
-    console = Console()
     with one_line_errors():
         if args.out.suffix != '.md':
             raise UserError(f'--out {args.out}: the page is Markdown; end it in .md')
@@ -99,25 +88,20 @@ def main() -> None:
             raise UserError(f'--runs {args.runs} must be a positive number')
         studies = find_studies(args.study)
         if args.source:
-            results = Results.read(args.source)
+            results = read_results(args.source)
         else:
-            numbers = args.out.with_suffix('.json')
-            if not args.fresh:
-                studies = pending_studies(studies, args.backend, numbers)
-            prepare_studies(studies, args.backend, args.work_dir, console)
-            if args.prepare:
-                return
             results = measure_studies(
                 studies,
                 args.backend,
                 args.work_dir,
-                numbers,
+                args.out.with_suffix('.json'),
                 args.runs,
-                console,
+                args.fresh,
+                only_export=args.prepare,
             )
-        for path in write_page(results, args.out):
-            print(path)
-        print_correlations(results, console)
+        if not args.prepare:
+            print(*write_page(results, args.out), sep='\n')
+            print(*correlation_lines(results), sep='\n')
 
 
 if __name__ == '__main__':

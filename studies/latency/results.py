@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mmnv3.benchmark.clock import Summary
 from mmnv3.errors import UserError
-from mmnv3.files import whole_or_absent
-from studies.latency.study import Study
+from studies.latency.studies import Study
+from studies.page import writing
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,13 @@ class Timed:
         labels: Those of its entry.
         params: Parameters.
         madds: Multiply-adds with weights, of one picture.
-        ms: Milliseconds of one picture, by backend.
+        ms: Milliseconds of one picture, by backend; some may not run it.
     """
 
     labels: tuple[str, ...]
     params: int
     madds: int
     ms: dict[str, Summary]
-
-    def median(self, backend: str) -> float | None:
-        """Milliseconds; None for a backend that did not run it."""
-        return self.ms[backend].p50 if backend in self.ms else None
 
 
 @dataclass(frozen=True)
@@ -75,49 +72,49 @@ class Measured:
             entry.labels for entry in study.entries
         ]
 
+    def median_ms(self, backend: str) -> list[float | None]:
+        """A backend's medians; None for networks that it did not run."""
+        return [
+            timed.ms[backend].p50 if backend in timed.ms else None
+            for timed in self.networks
+        ]
 
-@dataclass
-class Results:
-    """All studies that were measured, by key."""
+    def madds(self) -> list[float]:
+        """Multiply-adds of the networks."""
+        return [float(timed.madds) for timed in self.networks]
 
-    studies: dict[str, Measured] = field(default_factory=dict)
+    def widest_spread(self, backend: str) -> float:
+        """The widest spread of a backend's networks; see ``Summary.spread``."""
+        return max(t.ms[backend].spread for t in self.networks if backend in t.ms)
 
-    @classmethod
-    def read(cls, path: Path) -> Results:
-        """Reads a file that :meth:`write` wrote.
 
-        Raises:
-            UserError: When there is none, or when it is something else.
-        """
-        try:
-            found = json.loads(path.read_text(encoding='utf-8'))
-            return cls(
-                {
-                    key: Measured.from_dict(measured)
-                    for key, measured in found['studies'].items()
-                }
-            )
-        except OSError as error:
-            raise UserError(
-                f'{path} cannot be read ({error.strerror}); measure first, without '
-                '--from'
-            ) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(
-                f'{path} holds no measured latencies; tools/latency_study.py writes '
-                'such files'
-            ) from None
+def read_results(path: Path) -> dict[str, Measured]:
+    """Reads what :func:`write_results` wrote: measured studies by key.
 
-    def write(self, path: Path) -> None:
-        """Writes everything; the file appears whole or not at all.
+    Raises:
+        UserError: When there is no such file, or when it is something else.
+    """
+    try:
+        studies = json.loads(path.read_text(encoding='utf-8'))['studies']
+        return {key: Measured.from_dict(found) for key, found in studies.items()}
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be read ({error.strerror}); measure first, without --from'
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f'{path} holds no measured latencies; tools/latency_study.py writes '
+            'such files'
+        ) from None
 
-        Raises:
-            UserError: When it cannot be written there.
-        """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_or_absent(path) as partial:
-                text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-                partial.write_text(text + '\n', encoding='utf-8')
-        except OSError as error:
-            raise UserError(f'{path} cannot be written: {error.strerror}') from error
+
+def write_results(results: Mapping[str, Measured], path: Path) -> None:
+    """Writes everything; the file appears whole or not at all.
+
+    Raises:
+        UserError: When it cannot be written there.
+    """
+    studies = {key: asdict(measured) for key, measured in results.items()}
+    text = json.dumps({'studies': studies}, indent=1, ensure_ascii=False)
+    with writing(path) as partial:
+        partial.write_text(text + '\n', encoding='utf-8')

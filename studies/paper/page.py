@@ -8,7 +8,7 @@ from pathlib import Path
 from mmnv3.errors import UserError
 from studies import page
 from studies.networks import cost
-from studies.page import DASH, figure_section, markdown_table, wrap_text
+from studies.page import DASH, markdown_table, wrap_text
 from studies.paper.plots import FRONTIERS, draw_frontier
 from studies.paper.printed import CHECKPOINTS, CUT, DIGITS, TABLES
 from studies.paper.tables import (
@@ -74,7 +74,11 @@ def render_page() -> str:
         [
             _INTRODUCTION,
             _summary(table for table in tables if isinstance(table, Table)),
-            *(figure_section(f.title, f.file, f.about) for f in FRONTIERS),
+            *(
+                f'## {frontier.title}\n\n![{frontier.title}]({frontier.file})\n\n'
+                + wrap_text(frontier.about)
+                for frontier in FRONTIERS
+            ),
             *map(_render_table, tables),
         ]
     )

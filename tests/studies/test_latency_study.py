@@ -10,14 +10,16 @@ import torch
 
 from mmnv3.arch import ZOO
 from mmnv3.errors import UserError
-from studies.latency import preparing, run
-from studies.latency.contrasts import by_first_word
-from studies.latency.figure9 import STEPS, step_specs
-from studies.latency.naive import NaiveHSwish, write_naively
-from studies.latency.results import Results
-from studies.latency.studies import STUDIES
-from studies.latency.study import Entry, Study
-from studies.latency.variant import Variant
+from studies.latency import measure
+from studies.latency.results import read_results, write_results
+from studies.latency.studies import STUDIES, Entry, Study
+from studies.latency.variants import (
+    STEPS,
+    NaiveHSwish,
+    Variant,
+    step_networks,
+    write_naively,
+)
 from studies.networks import Classifier, cost
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'latency_study.py')
@@ -37,14 +39,14 @@ FIGURE_9 = [
 
 
 def test_figure_9_leads_from_mnasnet_to_v3_large() -> None:
-    specs = [spec for _, spec in step_specs()]
+    specs = [network.arch for network in step_networks()]
     assert replace(specs[0], name='mnasnet_a1') == ZOO['mnasnet_a1']
     assert replace(specs[-1], name='large') == ZOO['large']
     assert len({replace(spec, name='') for spec in specs}) == len(STEPS) == 6
 
 
 def test_figure_9_counts() -> None:
-    found = [cost(Classifier(spec)) for _, spec in step_specs()]
+    found = [cost(network) for network in step_networks()]
     counts = [(step.params, round(step.madds / 1e6, 3)) for step in found]
     assert counts == FIGURE_9
     # One layer of 960 channels, 320 and 1280 channels have no norm any more.
@@ -74,7 +76,8 @@ def test_naive_hswish_is_hswish(arch: str) -> None:
 def test_naive_hswish_leaves_other_layers() -> None:
     network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Hardsigmoid())
     before = list(network)
-    assert list(write_naively(network)) == before
+    write_naively(network)
+    assert list(network) == before
 
 
 def test_the_variants_of_table_5() -> None:
@@ -84,7 +87,7 @@ def test_the_variants_of_table_5() -> None:
     # Stem, last 1×1, head; two in each block, which has an expansion.
     assert uses == fused == [3 + 2 * 9, 3, 3 + 2 * 15 - 1, 3 + 2 * 5]
     assert 'swish' not in str(entries[8].variant.build())
-    printed = [entry.printed[0] for entry in entries]
+    printed = [entry.printed_ms[0] for entry in entries]
     assert printed == [51.4, 57.5, 50.5, 50.5, 53.5, 68.9, 51.0, 54.4, None]
 
 
@@ -98,15 +101,15 @@ def test_the_studies_have_the_rows_of_the_tables() -> None:
         '8': 8,
     }
     for study in STUDIES.values():
-        assert all(len(e.printed) == len(study.columns) for e in study.entries)
+        assert all(len(e.printed_ms) == len(study.columns) for e in study.entries)
         labels = [entry.labels for entry in study.entries]
         assert len(set(labels)) == len(labels)
         for contrast in study.contrasts:
             assert {contrast.new, contrast.old} <= set(labels)
     eight_bits = STUDIES['4'].entries[::2]
     assert {entry.variant.precision for entry in eight_bits} == {'int8'}
-    assert [entry.printed[0] for entry in STUDIES['4'].entries[:2]] == [44.0, 51.0]
-    assert STUDIES['8'].entries[0].printed == (2470.0,)
+    assert [entry.printed_ms[0] for entry in STUDIES['4'].entries[:2]] == [44.0, 51.0]
+    assert STUDIES['8'].entries[0].printed_ms == (2470.0,)
 
 
 def test_one_network_has_one_file_and_another_form_another() -> None:
@@ -150,7 +153,7 @@ def tiny(monkeypatch) -> Study:
         ('P-1 ms',),
         entries,
         (),
-        by_first_word,
+        lambda labels: ('V3', labels[0]),
     )
     monkeypatch.setitem(STUDIES, 'tiny', study)
     return study
@@ -181,7 +184,7 @@ def test_from_nothing_to_the_page(tiny, tmp_path: Path, monkeypatch, capsys) -> 
     assert (out.parent / 'page_tiny.png').read_bytes().startswith(b'\x89PNG')
     page = out.read_text(encoding='utf-8')
     assert '## Tiny: a test' in page and '](page_tiny.png)' in page
-    measured = Results.read(out.with_suffix('.json')).studies['tiny']
+    measured = read_results(out.with_suffix('.json'))['tiny']
     assert measured.backends == ('pytorch', 'onnxruntime') and measured.runs == 2
     assert all(ms.p50 > 0 for timed in measured.networks for ms in timed.ms.values())
     assert measured.networks[0].madds == cost(tiny.entries[0].variant.network).madds
@@ -196,17 +199,19 @@ def test_what_was_measured_is_not_measured_again(
     common += ['--work-dir', str(tmp_path), '--runs', '2']
     run_tool(monkeypatch, *common)
     calls = []
-    measure = run.measure_study
+    measure_study = measure.measure_study
     monkeypatch.setattr(
-        run, 'measure_study', lambda *args: calls.append(args) or measure(*args)
+        measure,
+        'measure_study',
+        lambda *args: calls.append(args) or measure_study(*args),
     )
     run_tool(monkeypatch, *common)
     assert not calls
     run_tool(monkeypatch, *common, '--fresh')
     assert len(calls) == 1
     # Another version of a package.
-    machine = {**run.describe_machine(1), 'packages': {'torch': 'other'}}
-    monkeypatch.setattr(run, 'describe_machine', lambda threads: machine)
+    machine = {**measure.describe_machine(1), 'packages': {'torch': 'other'}}
+    monkeypatch.setattr(measure, 'describe_machine', lambda threads: machine)
     run_tool(monkeypatch, *common)
     assert len(calls) == 2
 
@@ -215,8 +220,8 @@ def test_a_missing_runtime_is_left_out(tiny, tmp_path: Path, monkeypatch) -> Non
     def require(package: str, extra: str) -> None:
         raise UserError(f'{package} is not installed')
 
-    monkeypatch.setattr(preparing, 'find_spec', lambda package: None)
-    monkeypatch.setattr(preparing, 'require', require)
+    monkeypatch.setattr(measure, 'find_spec', lambda package: None)
+    monkeypatch.setattr(measure, 'require', require)
     out = tmp_path / 'page.md'
     common = ['--out', str(out), '--study', 'tiny', '--runs', '2']
     common += ['--work-dir', str(tmp_path / 'work')]
@@ -225,7 +230,7 @@ def test_a_missing_runtime_is_left_out(tiny, tmp_path: Path, monkeypatch) -> Non
     assert 'openvino is left out: openvino is not installed.' in page
     assert '| PyTorch' in page and '| LiteRT' not in page
     with pytest.raises(UserError, match='nothing to measure with; litert is left out'):
-        preparing.installed_backends(['litert'])
+        measure.installed_backends(['litert'])
 
 
 @pytest.mark.parametrize(
@@ -243,7 +248,7 @@ def test_a_missing_runtime_is_left_out(tiny, tmp_path: Path, monkeypatch) -> Non
 def test_the_tool_refuses(args, told: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path('empty.json').touch()
-    Results().write(Path('nothing.json'))
+    write_results({}, Path('nothing.json'))
     before = set(tmp_path.iterdir())
     with pytest.raises(SystemExit) as stop:
         run_tool(monkeypatch, '--out', 'page.md', *args)

@@ -177,8 +177,12 @@ def test_all_multipliers_and_resolutions_are_there() -> None:
     assert [len(TABLES[n].rows) for n in (3, 6, 7, 8)] == [9, 11, 11, 11]
 
 
-# The configs of Tables 6, 7 and 8, in the order of the rows.
+# The configs of tables, in the order of the rows.
 CONFIGS = [
+    (CHECKPOINTS, 'mnv3_{}_imagenet', (
+        'large', 'large_075', 'small', 'small_075', 'large_minimalistic',
+        'small_minimalistic', 'edgetpu',
+    )),
     (TABLE_6, 'ssdlite_{}_coco', (
         'mnv1', 'mnv2', 'mnasnet_a1', 'mnv3_large_full', 'mnv3_large', 'mnv2_035',
         'mnv2_050', 'mnasnet_a1_035', 'mnasnet_a1_050', 'mnv3_small_full',
