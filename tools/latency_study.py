@@ -50,7 +50,7 @@ def main() -> None:
         type=_names,
         default=list(DEFAULT_BACKENDS),
         metavar='NAME[,NAME]',
-        help=f'{", ".join(runtime.BACKENDS)}; by default all but compile',
+        help=f'{", ".join(BACKENDS)}; by default all but compile',
     )
     parser.add_argument(
         '--runs',
