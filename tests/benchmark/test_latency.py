@@ -35,8 +35,8 @@ from mmnv3.benchmark.timed_model import (
     run_stages,
     start_model,
 )
-from mmnv3.engine.config import read_config
 from mmnv3.deploy.predictor import Predictor
+from mmnv3.engine.config import read_config
 from mmnv3.errors import Remark, UserError
 
 ROOT = Path(__file__).parents[2]
