@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmnv3.engine.launch import one_line_errors
 from mmnv3.errors import UserError
-from studies.paper import TABLES, render_page, render_table, write_page
+from studies.paper import TABLES, render_page, render_table, write_tables
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         if args.out and tables:
             raise UserError('--out writes the whole page; leave out --table')
         if args.out:
-            for path in write_page(args.out):
+            for path in write_tables(args.out):
                 print(path)
         elif tables:
             print('\n'.join(map(render_table, tables)), end='')

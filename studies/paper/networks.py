@@ -11,22 +11,23 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
+from mmpretrain.models.necks import GlobalAveragePooling
 from torch import Tensor, nn
 
 from mmnv3.arch import NetSpec, get_spec
-from mmnv3.benchmark.complexity import count
+from mmnv3.benchmark.counts import Complexity, count
 from mmnv3.models import (
     LRASPPHead,
     MobileNetV3,
+    MobileNetV3ClsHead,
     RASPPHead,
     SSDLiteHead,
     SSDLiteNeck,
 )
 from mmnv3.models.layers import SqueezeExcite
+from mmnv3.size import Size
 
 CITYSCAPES_CLASSES = 19
-
-_ACTIVATIONS = {'hswish': nn.Hardswish, 'relu': nn.ReLU}
 
 # The shallow and the deep map of segmentation. V2's deep one is a block, since DeepLab
 # leaves its last 1×1 out.
@@ -38,14 +39,6 @@ _SEGMENTATION_TAPS = {
 
 # Products without weights per output value of a layer: h-swish is x · ReLU6(x + 3) / 6.
 _PRODUCTS = {nn.Hardswish: 2, SqueezeExcite: 1}
-
-
-class GlobalPool(nn.Module):
-    """Averages the backbone's only map over its pixels."""
-
-    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """Maps ((N, C, H, W),) to (N, C, 1, 1)."""
-        return nn.functional.adaptive_avg_pool2d(maps[0], 1)
 
 
 @dataclass(frozen=True)
@@ -70,9 +63,9 @@ class Classifier:
     head: int | None = None
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the picture in pixels."""
-        return self.side, self.side
+    def size(self) -> Size:
+        """Pixels of the picture."""
+        return Size(self.side, self.side)
 
     def spec(self) -> NetSpec:
         """The network as data, with this row's changes."""
@@ -92,16 +85,17 @@ class Classifier:
         return spec
 
     def build(self) -> nn.Sequential:
-        """The backbone and the paper's last stage: pool, 1×1 with bias, logits."""
+        """Backbone, pooling and the paper's last stage, as the configs have them."""
         backbone = MobileNetV3(self.spec())
-        channels, head = backbone.out_channels[0], backbone.spec.head
-        layers = OrderedDict(backbone=backbone, pool=GlobalPool())
-        if head:
-            layers['head'] = nn.Conv2d(channels, head.out, 1)
-            layers['act'] = _ACTIVATIONS[head.act]()
-            channels = head.out
-        layers['logits'] = nn.Conv2d(channels, 1000, 1)
-        return nn.Sequential(layers)
+        hidden = backbone.spec.head
+        head = MobileNetV3ClsHead(
+            1000,
+            backbone.out_channels[0],
+            hidden.out if hidden else None,
+            hidden.act if hidden else 'relu',
+        )
+        parts = OrderedDict(backbone=backbone, neck=GlobalAveragePooling(), head=head)
+        return nn.Sequential(parts)
 
 
 @dataclass(frozen=True)
@@ -121,9 +115,9 @@ class Detector:
     slots: int = 91
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the picture in pixels."""
-        return 320, 320
+    def size(self) -> Size:
+        """Pixels of the picture."""
+        return Size(320, 320)
 
     def build(self) -> nn.Sequential:
         """Backbone, extra levels and predictors."""
@@ -159,9 +153,9 @@ class Segmenter:
     half: bool = False
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) in pixels: DeepLab adds one to an even side."""
-        return (513, 1025) if self.half else (1025, 2049)
+    def size(self) -> Size:
+        """Pixels of the picture: DeepLab adds one to an even side."""
+        return Size(1025, 513) if self.half else Size(2049, 1025)
 
     def build(self) -> nn.Sequential:
         """Backbone and head."""
@@ -186,26 +180,10 @@ class Segmenter:
 Network = Classifier | Detector | Segmenter
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a row's network costs.
-
-    Args:
-        params: Parameters.
-        norm_params: Those of them in batch normalisation.
-        madds: Multiply-adds with weights.
-    """
-
-    params: int
-    norm_params: int
-    madds: int
-
-
 @cache
-def cost(network: Network) -> Cost:
+def cost(network: Network) -> Complexity:
     """Builds a network and counts it for one picture."""
-    found = count(network.build(), network.size)
-    return Cost(found.params, found.norm_params, found.madds)
+    return count(network.build(), network.size)
 
 
 @cache
@@ -226,7 +204,7 @@ def count_products(network: Network) -> int:
     for layer in module.modules():
         if type(layer) in _PRODUCTS:
             layer.register_forward_hook(add)
-    height, width = network.size
+    width, height = network.size
     module(torch.empty(1, 3, height, width, device='meta'))
     if isinstance(network, Segmenter):
         total += CITYSCAPES_CLASSES * height * width

@@ -1,47 +1,38 @@
-"""The page that shows the paper's tables beside ours, in Markdown."""
+"""The page that shows the paper's tables beside ours, and its two figures."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from studies.paper.classification import (
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from studies.pages import DASH, markdown_table, picture, wrap_text, write_page
+from studies.paper.networks import Classifier, cost
+from studies.paper.rows import (
     CHECKPOINTS,
+    CUT,
+    DIGITS,
     TABLE_3,
-    TABLE_4,
-    TABLE_5,
     TABLE_9,
+    TABLES,
 )
-from studies.paper.detection import TABLE_6
-from studies.paper.layers import (
-    TABLE_1,
-    TABLE_2,
+from studies.paper.tables import (
+    UNITS,
     BuiltLayer,
+    Comparison,
     Layer,
     LayerTable,
+    Reason,
+    Row,
+    Table,
+    compare,
     differences,
     read_layers,
 )
-from studies.paper.networks import cost
-from studies.paper.plots import FIGURES
-from studies.paper.reasons import CUT, DIGITS
-from studies.paper.segmentation import TABLE_7, TABLE_8
-from studies.paper.tables import UNITS, Comparison, Reason, Table, compare
-
-TABLES: dict[int, Table | LayerTable] = {
-    1: TABLE_1,
-    2: TABLE_2,
-    3: TABLE_3,
-    4: TABLE_4,
-    5: TABLE_5,
-    6: TABLE_6,
-    7: TABLE_7,
-    8: TABLE_8,
-    9: TABLE_9,
-}
-
-_DASH = '–'
-_WIDTH = 88
+from studies.plots import COLOURS, name_point, new_figure, use_log_axis
 
 _FIELD_TITLES = dict(
     side='input side',
@@ -81,13 +72,19 @@ def render_page() -> str:
         _INTRODUCTION,
         _summary(table for table in tables if isinstance(table, Table)),
         *(
-            f'## {figure.title}\n\n![{figure.title}]({figure.file})\n\n'
+            f'## {figure.title}\n\n{picture(figure.title, figure.file)}\n'
             + wrap_text(figure.about)
             for figure in FIGURES
         ),
         *map(render_table, tables),
     ]
     return '\n'.join(parts)
+
+
+def write_tables(path: Path) -> list[Path]:
+    """Writes the page, and its figures beside it; see :func:`write_page`."""
+    figures = {figure.file: draw_frontier(figure) for figure in FIGURES}
+    return write_page(path, render_page(), figures)
 
 
 def render_table(table: Table | LayerTable) -> str:
@@ -148,15 +145,15 @@ def _render_rows(table: Table, numbers: dict[Reason, int]) -> str:
 
 def _count_cells(item: Comparison) -> tuple[str, ...]:
     return (
-        item.printed or _DASH,
+        item.printed or DASH,
         *_our_cells(item),
-        _DASH if item.deviation is None else f'{100 * item.deviation:+.2f} %',
+        DASH if item.deviation is None else f'{100 * item.deviation:+.2f} %',
     )
 
 
 def _our_cells(item: Comparison) -> tuple[str, str]:
     if item.ours is None:
-        return _DASH, _DASH
+        return DASH, DASH
     return f'{item.ours / item.unit:.{item.digits}f}', f'{item.ours:,}'
 
 
@@ -188,10 +185,10 @@ def _layer_cells(row: Layer, built: BuiltLayer, number: int | None) -> list[str]
     return [
         f'{row.side}²×{row.channels}',
         row.operator,
-        str(row.expand or _DASH),
-        str(row.out or _DASH),
-        '✓' if row.se else _DASH,
-        row.act or _DASH,
+        str(row.expand or DASH),
+        str(row.out or DASH),
+        '✓' if row.se else DASH,
+        row.act or DASH,
         str(row.stride),
         f'{agrees}: {number}' if number else agrees,
         f'{built.params:,}',
@@ -213,27 +210,127 @@ def _millions(madds: int) -> str:
     return f'{madds / UNITS["M"]:.3f}'
 
 
-def wrap_text(text: str, mark: str = '') -> str:
-    """Breaks a paragraph, or an item of a list that begins with its mark."""
-    indent = ' ' * len(mark)
-    return (
-        textwrap.fill(
-            mark + text,
-            _WIDTH,
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-        + '\n'
-    )
+_V3_NAMES = {'large': 'V3-Large', 'small': 'V3-Small'}
+_V3_COLOURS = dict(zip(_V3_NAMES, COLOURS))
+
+# Where a point's name stands, in printer's points: Small's lie above its line, Large's
+# below, and two networks that are nearly one point give way to each other.
+_OFFSETS = {
+    'small': (-6, 4),
+    'large': (7, -6),
+    'MnasNet-A1': (6, -1),
+    'ProxylessNAS': (6, -9),
+}
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are as wide as their widest cell, to read as text too."""
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    rule = ['-' * width for width in widths]
-    lines = (
-        '| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |'
-        for line in (header, rule, *rows)
+@dataclass(frozen=True)
+class Frontier:
+    """A figure.
+
+    Args:
+        file: Its file name.
+        title: What it shows.
+        about: What to know before reading it.
+        axis: Label of the horizontal axis.
+        read: The place of a row on it.
+        ticks: Where that axis is labelled.
+    """
+
+    file: str
+    title: str
+    about: str
+    axis: str
+    read: Callable[[Row], float]
+    ticks: tuple[int, ...]
+
+
+def _latency(row: Row) -> float:
+    """Milliseconds on Pixel 1, which Tables 3 and 9 print after the accuracy."""
+    return float(row.measured[1])
+
+
+def _madds(row: Row) -> float:
+    """Our millions of multiply-adds; as printed where the network is not ours."""
+    return cost(row.network).madds / UNITS['M'] if row.network else float(row.madds)
+
+
+FIGURES = (
+    Frontier(
+        'paper_frontier_latency.png',
+        'Accuracy and latency, in the manner of Figure 1',
+        "Both axes are the paper's: Tables 3 and 9.",
+        "the paper's latency on Pixel 1, ms",
+        _latency,
+        (5, 10, 20, 30, 50, 80),
+    ),
+    Frontier(
+        'paper_frontier_madds.png',
+        'Accuracy and MAdds, in the manner of Figure 2',
+        "MAdds are counted here, but for ProxylessNAS; accuracy is the paper's.",
+        'MAdds, millions',
+        _madds,
+        (12, 25, 50, 100, 200, 350),
+    ),
+)
+
+
+def _family(arch: str, by_width: bool) -> Iterator[tuple[str, Row]]:
+    """Rows of Table 9: one network at all multipliers, or at all resolutions.
+
+    Yields:
+        The multiplier, and its row.
+    """
+    for row in TABLE_9.rows:
+        network: Classifier = row.network
+        varies = network.side == 224 if by_width else network.width == 1
+        # The name leaves out the row of the early version, another network.
+        if row.labels[0] == _V3_NAMES[arch] and varies:
+            yield f'{network.width:g}', row
+
+
+def _others() -> Iterator[tuple[str, Row]]:
+    """Rows of Table 3 that are not V3."""
+    for row in TABLE_3.rows:
+        if row.network is None or row.network.arch not in _V3_NAMES:
+            yield row.labels[0], row
+
+
+def _draw_family(axes: Axes, figure: Frontier, arch: str, by_width: bool) -> None:
+    named = sorted(_family(arch, by_width), key=lambda item: figure.read(item[1]))
+    x = [figure.read(row) for _, row in named]
+    y = [float(row.measured[0]) for _, row in named]
+    style = (
+        dict(marker='o', label=f'{_V3_NAMES[arch]}, multipliers')
+        if by_width
+        else dict(marker='.', ls='--', lw=1, label=f'{_V3_NAMES[arch]}, 96 to 256 px')
     )
-    return '\n'.join(lines) + '\n'
+    axes.plot(x, y, color=_V3_COLOURS[arch], **style)
+    if not by_width:
+        # Resolutions follow one another along their line; their names would hide it.
+        return
+    side = 'right' if arch == 'small' else 'left'
+    for (name, _), *point in zip(named, x, y):
+        name_point(axes, name, point, _OFFSETS[arch], _V3_COLOURS[arch], side)
+
+
+def draw_frontier(figure: Frontier) -> Figure:
+    """Draws a figure."""
+    canvas = new_figure(8, 5.5)
+    axes = canvas.subplots()
+    for arch in _V3_NAMES:
+        for by_width in (True, False):
+            _draw_family(axes, figure, arch, by_width)
+    for name, row in _others():
+        point = figure.read(row), float(row.measured[0])
+        axes.plot(*point, marker='s', ls='', color='tab:gray')
+        name_point(axes, name, point, _OFFSETS.get(name, (6, -3)), '0.3')
+    axes.set(
+        title=figure.title,
+        xlabel=figure.axis,
+        ylabel="the paper's ImageNet top-1, %",
+    )
+    use_log_axis(axes, figure.ticks)
+    # Names stand right of their points.
+    axes.margins(x=0.12)
+    axes.legend(loc='lower right')
+    return canvas

@@ -1,16 +1,21 @@
-"""What a table of the paper prints, as data."""
+"""What a table of the paper is, and how its rows are set beside what is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
-from studies.paper.networks import Cost, Network, cost
+from torch import nn
+
+from mmnv3.benchmark.counts import Complexity
+from studies.paper.networks import Classifier, Network, cost
 
 UNITS = {'M': 1e6, 'B': 1e9}
 
 # Deviations beyond it want a reason.
 TOLERANCE = 0.01
+
+_ACTIVATIONS = {nn.Hardswish: 'HS', nn.ReLU: 'RE'}
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Reason:
     """
 
     text: str
-    recount: Callable[[Network], Cost] | None = None
+    recount: Callable[[Network], Complexity] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,27 +120,139 @@ class Comparison:
 
 def compare(table: Table, row: Row) -> Iterator[Comparison]:
     """Counts a row's network and sets it beside the print: parameters, then MAdds."""
-    found = row.network and cost(row.network)
+
+    def params(found: Complexity) -> int:
+        return found.params - (0 if table.with_norm else found.norm_params)
+
+    def madds(found: Complexity) -> int:
+        return found.madds
+
     for kind, printed, unit, why, read in (
-        ('params', row.params, UNITS['M'], row.why_params, _params_of(table)),
-        ('MAdds', row.madds, UNITS[table.unit], row.why_madds, _madds),
+        ('params', row.params, UNITS['M'], row.why_params, params),
+        ('MAdds', row.madds, UNITS[table.unit], row.why_madds, madds),
     ):
-        recounts = why and why.recount
-        yield Comparison(
-            kind,
-            printed,
-            unit,
-            ours=read(found) if found else None,
-            why=why,
-            recounted=read(why.recount(row.network)) if recounts else None,
+        ours = recounted = None
+        if row.network:
+            ours = read(cost(row.network))
+            if why and why.recount:
+                recounted = read(why.recount(row.network))
+        yield Comparison(kind, printed, unit, ours, why, recounted)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of Table 1 or 2; 0 and '' stand for its dashes.
+
+    Args:
+        side: Pixels of the input's side.
+        channels: Input channels.
+        operator: What it is; NBN is without batch normalisation.
+        expand: "exp size".
+        out: "#out".
+        se: Squeeze-and-excite.
+        act: "NL": RE for ReLU, HS for h-swish.
+        stride: "s".
+    """
+
+    side: int
+    channels: int
+    operator: str
+    expand: int
+    out: int
+    se: bool
+    act: str
+    stride: int
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Table 1 or 2.
+
+    Args:
+        title: Its number, and what it is about.
+        about: What to know before reading it.
+        network: What it describes.
+        rows: Its rows.
+        reasons: Why a row, by index, is not what is built.
+    """
+
+    title: str
+    about: str
+    network: Classifier
+    rows: tuple[Layer, ...]
+    reasons: dict[int, Reason] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuiltLayer:
+    """A layer as it is built.
+
+    Args:
+        layer: Read off the modules.
+        params: Parameters.
+        madds: Multiply-adds.
+    """
+
+    layer: Layer
+    params: int
+    madds: int
+
+
+def read_layers(network: Classifier) -> tuple[BuiltLayer, ...]:
+    """Builds a classifier and reads its layers off the modules."""
+    net, found = network.build(), cost(network)
+    side, layers = network.side, {}
+    for name in net.backbone.layers:
+        layers[f'backbone.{name}'] = layer = _read(getattr(net.backbone, name), side)
+        side = -(-side // layer.stride)
+    channels = net.backbone.out_channels[0]
+    layers['neck'] = Layer(side, channels, f'pool {side}×{side}', 0, 0, False, '', 1)
+    for name, act in (('hidden', _ACTIVATIONS[type(net.head.act)]), ('fc', '')):
+        linear = getattr(net.head, name)
+        layers[f'head.{name}'] = Layer(
+            1,
+            linear.in_features,
+            'conv 1×1, NBN',
+            0,
+            linear.out_features,
+            False,
+            act,
+            1,
         )
+    return tuple(
+        BuiltLayer(layer, found.layer_params[name], found.layer_madds[name])
+        for name, layer in layers.items()
+    )
 
 
-def _params_of(table: Table) -> Callable[[Cost], int]:
-    if table.with_norm:
-        return lambda found: found.params
-    return lambda found: found.params - found.norm_params
+def _read(module: nn.Module, side: int) -> Layer:
+    """Reads a stem, a last 1×1 or a bottleneck.
+
+    Args:
+        module: The layer.
+        side: Pixels of its input's side.
+    """
+    block = hasattr(module, 'project')
+    spatial = module.depthwise if block else module
+    first = module.expand if hasattr(module, 'expand') else spatial
+    final = module.project if block else module
+    kernel = spatial.conv.kernel_size[0]
+    return Layer(
+        side,
+        first.conv.in_channels,
+        f'{"bneck" if block else "conv"} {kernel}×{kernel}',
+        spatial.conv.out_channels if block else 0,
+        final.conv.out_channels,
+        hasattr(module, 'se'),
+        _ACTIVATIONS[type(spatial.activate)],
+        spatial.conv.stride[0],
+    )
 
 
-def _madds(found: Cost) -> int:
-    return found.madds
+def differences(printed: Layer, built: Layer) -> tuple[str, ...]:
+    """Names the fields in which a layer is not as printed."""
+    return tuple(
+        item.name
+        for item in fields(Layer)
+        if getattr(printed, item.name) != getattr(built, item.name)
+    )
