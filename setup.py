@@ -52,6 +52,7 @@ EXTRAS = {
         'pytest',
         'pytest-xdist',
         'ruff',
+        'mypy',
         'tflite',
         'flatbuffers',
         'ai-edge-litert',
@@ -105,6 +106,6 @@ setup(
     ],
     extras_require=EXTRAS,
     packages=find_packages(include=['mmnv3', 'mmnv3.*']),
-    package_data={'mmnv3': ['**/*.json', 'compat/mmnv3.pth']},
+    package_data={'mmnv3': ['**/*.json', 'compat/mmnv3.pth', 'py.typed']},
     cmdclass={'build_py': BuildWithStartupFiles},
 )

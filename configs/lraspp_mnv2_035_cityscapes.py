@@ -2,7 +2,6 @@
 
 _base_ = ['lraspp_mnv2_cityscapes.py']
 
-model = dict(
-    backbone=dict(width=0.35),
-    decode_head=dict(in_channels=(96, 56)),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(width=0.35))

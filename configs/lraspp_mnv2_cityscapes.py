@@ -2,7 +2,9 @@
 
 _base_ = ['lraspp_mnv3_large_cityscapes.py']
 
-model = dict(
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(
+    _base_.model,
     backbone=dict(arch='v2', out_taps=('block6.depthwise', 'block17')),
-    decode_head=dict(in_channels=(192, 160)),
 )

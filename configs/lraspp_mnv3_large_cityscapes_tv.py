@@ -6,12 +6,15 @@ block that loses its stride, and has no bias in the pooled 1x1 (here it stays ze
 
 _base_ = ['lraspp_mnv3_large_cityscapes.py']
 
-model = dict(
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(
+    _base_.model,
     backbone=dict(
         tail=None,
         padding='symmetric',
         dilation='torchvision',
         out_taps=('block4', 'C5'),
     ),
-    decode_head=dict(in_channels=(40, 960), pool='global', align_corners=False),
+    decode_head=dict(pool='global', align_corners=False),
 )

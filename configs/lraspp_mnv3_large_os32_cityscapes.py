@@ -2,7 +2,6 @@
 
 _base_ = ['lraspp_mnv3_large_cityscapes.py']
 
-model = dict(
-    backbone=dict(output_stride=32),
-    decode_head=dict(output_stride=32),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(output_stride=32))

@@ -2,7 +2,8 @@
 
 _base_ = ['lraspp_mnv3_large_camvid.py']
 
-model = dict(
-    backbone=dict(arch='small', out_taps=('block3.depthwise', 'C5')),
-    decode_head=dict(in_channels=(88, 288)),
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(
+    _base_.model, backbone=dict(arch='small', out_taps=('block3.depthwise', 'C5'))
 )

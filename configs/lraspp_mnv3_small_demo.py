@@ -7,6 +7,8 @@ _base_ = [
     '_base_/runtime_seg.py',
 ]
 
+from mmnv3.arch import follow_backbone
+
 data_root = 'work_dirs/demo_data/'
 metainfo = dict(
     classes=(
@@ -31,13 +33,14 @@ metainfo = dict(
 crop_size = (257, 257)
 max_iters = 1600
 
-model = dict(
+model = follow_backbone(
+    _base_.model,
     data_preprocessor=dict(size=crop_size),
     # Not padding as TensorFlow does saves training the copies that it takes.
     backbone=dict(
         arch='small', padding='symmetric', out_taps=('block3.depthwise', 'C5')
     ),
-    decode_head=dict(num_classes=7, in_channels=(88, 288)),
+    decode_head=dict(num_classes=7),
 )
 train_pipeline = [
     dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),

@@ -2,7 +2,6 @@
 
 _base_ = ['mnv3_large_imagenet.py']
 
-model = dict(
-    backbone=dict(width=0.75),
-    head=dict(in_channels=720),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(width=0.75))

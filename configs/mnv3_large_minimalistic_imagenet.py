@@ -2,7 +2,6 @@
 
 _base_ = ['mnv3_large_imagenet.py']
 
-model = dict(
-    backbone=dict(arch='large_minimalistic'),
-    head=dict(act='relu'),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(arch='large_minimalistic'))

@@ -2,7 +2,6 @@
 
 _base_ = ['raspp_mnv3_large_cityscapes.py']
 
-model = dict(
-    backbone=dict(tail=None),
-    decode_head=dict(in_channels=960),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(tail=None))

@@ -2,8 +2,10 @@
 
 _base_ = ['ssdlite_mnv3_large_coco.py']
 
-model = dict(
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(
+    _base_.model,
     backbone=dict(arch='mnasnet_a1', width=0.35),
-    neck=dict(in_channels=(240, 448), width=0.35),
-    bbox_head=dict(in_channels=(240, 448, 179, 89, 89, 44)),
+    neck=dict(width=0.35),
 )

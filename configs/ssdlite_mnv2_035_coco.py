@@ -2,8 +2,8 @@
 
 _base_ = ['ssdlite_mnv3_large_coco.py']
 
-model = dict(
-    backbone=dict(arch='v2', width=0.35),
-    neck=dict(in_channels=(192, 448), width=0.35),
-    bbox_head=dict(in_channels=(192, 448, 179, 89, 89, 44)),
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(
+    _base_.model, backbone=dict(arch='v2', width=0.35), neck=dict(width=0.35)
 )

@@ -2,8 +2,8 @@
 
 _base_ = ['ssdlite_mnv3_large_coco.py']
 
-model = dict(
-    backbone=dict(arch='v2', width=0.5),
-    neck=dict(in_channels=(288, 640), width=0.5),
-    bbox_head=dict(in_channels=(288, 640, 256, 128, 128, 64)),
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(
+    _base_.model, backbone=dict(arch='v2', width=0.5), neck=dict(width=0.5)
 )

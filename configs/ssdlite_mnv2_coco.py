@@ -2,8 +2,6 @@
 
 _base_ = ['ssdlite_mnv3_large_coco.py']
 
-model = dict(
-    backbone=dict(arch='v2'),
-    neck=dict(in_channels=(576, 1280)),
-    bbox_head=dict(in_channels=(576, 1280, 512, 256, 256, 128)),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(arch='v2'))

@@ -29,7 +29,7 @@ def draw_legend(entries: dict[str, tuple[int, int, int]], width: int) -> np.ndar
     canvas = FigureCanvasAgg(figure)
     figure.legend(
         handles=[
-            Patch(color=np.array(colour) / 255, label=name)
+            Patch(color=f'#{bytes(colour).hex()}', label=name)
             for name, colour in entries.items()
         ],
         loc='center',

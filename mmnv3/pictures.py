@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,22 +16,6 @@ _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
 
 # What arrays of so many channels become.
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
-
-
-def check_whole(content: bytes, name: str | Path) -> None:
-    """Checks that a picture's file does not stop halfway.
-
-    Args:
-        content: Of the file.
-        name: Of the file, for the error.
-
-    Raises:
-        UserError: When it does.
-    """
-    for start, end in _ENDS.items():
-        # Some cameras pad the file, so the end is looked for, not at, the end.
-        if content.startswith(start) and end not in content[-4096:]:
-            raise UserError(f'{name}: the picture is truncated')
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -48,20 +33,47 @@ def read_picture(path: str | Path) -> np.ndarray:
     Raises:
         UserError: When the file is missing, truncated or not a picture.
     """
+    return load_picture(path, lambda path: Path(path).read_bytes(), _decode)
+
+
+def load_picture(
+    path: str | Path,
+    fetch: Callable[[str], bytes],
+    decode: Callable[[bytes], np.ndarray | None],
+) -> np.ndarray:
+    """Reads a picture, or says which one cannot be read.
+
+    Args:
+        path: The file, or an address that ``fetch`` knows.
+        fetch: Gives the content of a path.
+        decode: Makes an array of a content; None where it cannot.
+
+    Returns:
+        What ``decode`` gives.
+
+    Raises:
+        UserError: When the file is missing, truncated or not a picture.
+    """
     try:
-        content = Path(path).read_bytes()
+        content = bytes(fetch(str(path)))
     except OSError as error:
-        raise UserError(f'{path}: cannot be opened ({error.strerror})') from None
-    check_whole(content, path)
+        reason = error.strerror or error
+        raise UserError(f'{path}: cannot be opened ({reason})') from None
+    for start, end in _ENDS.items():
+        # Some cameras pad the file, so the end is looked for, not at, the end.
+        if content.startswith(start) and end not in content[-4096:]:
+            raise UserError(f'{path}: the picture is truncated')
     try:
-        picture = content and cv2.imdecode(
-            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR
-        )
-    except cv2.error:  # As for more pixels than it accepts.
+        picture = decode(content) if content else None
+    except (cv2.error, OSError, SyntaxError):  # As OpenCV and Pillow say it.
         picture = None
-    if not isinstance(picture, np.ndarray):
+    if picture is None:
         raise UserError(f'{path}: not a readable picture')
     return picture
+
+
+def _decode(content: bytes) -> np.ndarray | None:
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
 
 def as_picture(array: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image
 from mmnv3.size import Size
 
 # mmcv's names.
-INTERPOLATIONS = {
+INTERPOLATIONS: dict[str, dict[str, Any]] = {
     'cv2': {
         'nearest': cv2.INTER_NEAREST,
         'bilinear': cv2.INTER_LINEAR,

@@ -33,6 +33,12 @@ def test_the_startup_files_lie_on_top(wheel):
     assert {'mmnv3.pth', '_mmnv3_startup.py'} <= set(wheel.namelist())
 
 
+def test_types_are_announced_beside_the_package(wheel):
+    names = wheel.namelist()
+    # An editable wheel leaves the package where it is.
+    assert ('mmnv3/py.typed' in names) == ('mmnv3/__init__.py' in names)
+
+
 def test_the_core_asks_for_neither_family(wheel):
     text = wheel.read('mmnv3-0.1.0.dist-info/METADATA').decode()
     needs = message_from_string(text).get_all('Requires-Dist')

@@ -20,7 +20,7 @@ from mmnv3.benchmark.latency import benchmark_latency
 from mmnv3.benchmark.timed_model import DEVICES, Request
 from mmnv3.benchmark.training import benchmark_training
 from mmnv3.deploy.runtime import BACKENDS, PRECISIONS
-from mmnv3.engine.launch import one_line_errors
+from mmnv3.errors import one_line_errors
 
 
 def _names(text: str) -> list[str]:

@@ -16,12 +16,11 @@ from mmnv3.convert import (
     guess_project,
     read_state,
     to_ours,
-    write_checkpoint,
 )
 from mmnv3.convert.differences import check_against, count_classes
 from mmnv3.engine.build import build_model
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
+from mmnv3.engine.checkpoints import write_checkpoint
+from mmnv3.errors import UserError, one_line_errors
 
 
 def main() -> None:
@@ -43,31 +42,33 @@ def main() -> None:
     )
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument(
-        '--config', help='check the result against this config and take its num_classes'
+        '--config',
+        help="the network may be this config's own; from other projects, check the "
+        'result against it and take its num_classes',
     )
     args = parser.parse_args()
     console = Console(stderr=True, highlight=False)
     with one_line_errors():
         given = read_state(args.source)
+        model = build_model(args.config) if args.config else None
+        spec = getattr(getattr(model, 'backbone', None), 'spec', None)
         try:
             if args.target:
-                converted = from_ours(given, args.target)
+                converted = from_ours(given, args.target, spec)
             else:
                 project = args.project or guess_project(args.source, given)
-                if args.config:
-                    model = build_model(args.config)
-                    converted = to_ours(given, project, count_classes(model))
+                classes = count_classes(model) if model else None
+                converted = to_ours(given, project, classes, spec)
+                if model:
                     for text in check_against(converted, args.source, model):
                         console.print(f'warning: {text}')
-                else:
-                    converted = to_ours(given, project)
         except MisfitError as error:
             for line in error.misfit.lines():
                 console.print(line)
             raise UserError(f'{args.source}: {error}') from None
         write_checkpoint(
-            converted.state,
             args.out,
+            converted.state,
             dict(source=args.source, network=str(converted.network)),
             # What the others read is the state dict itself.
             bare=args.target in ('torchvision', 'timm'),

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, one_line_errors
 
 HELP = {
     'train': 'training pictures',
@@ -36,11 +36,12 @@ def main() -> None:
         )
     args = vars(parser.parse_args())
     out = args.pop('out')
-    try:
+    with one_line_errors():
         spec = DemoSpec(**args)
-        written = write_demo_data(out, spec, progress=True)
-    except (UserError, OSError) as error:
-        raise SystemExit(f'demo_data: {error}') from error
+        try:
+            written = write_demo_data(out, spec, progress=True)
+        except OSError as error:
+            raise UserError(f'{out} cannot be written: {error.strerror}') from error
     counts = f'{spec.train} training and {spec.val} validation pictures'
     print(f'{out}: {counts} {"written" if written else "already there"}')
 

@@ -16,8 +16,7 @@ from rich.console import Console
 
 from mmnv3.deploy.export import FORMATS, export_config
 from mmnv3.deploy.runtime import PRECISIONS
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import only_remarks
+from mmnv3.errors import one_line_errors, only_remarks
 
 
 def main() -> None:

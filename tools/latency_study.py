@@ -19,19 +19,19 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmnv3.deploy.runtime import BACKENDS
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
-from studies.latency.measuring import (
+from mmnv3.deploy import runtime
+from mmnv3.errors import UserError, one_line_errors
+from studies.latency.results import Results
+from studies.latency.run import (
+    BACKENDS,
     RUNS,
-    USUAL_BACKENDS,
     find_studies,
     measure_studies,
     pending_studies,
     prepare_studies,
+    print_correlations,
+    write_page,
 )
-from studies.latency.page import correlation_lines, write_studies
-from studies.latency.results import Results
 from studies.latency.studies import STUDIES
 
 
@@ -59,9 +59,9 @@ def main() -> None:
     parser.add_argument(
         '--backend',
         type=_names,
-        default=list(USUAL_BACKENDS),
+        default=list(BACKENDS),
         metavar='NAME[,NAME]',
-        help=f'{", ".join(BACKENDS)}; by default all but compile',
+        help=f'{", ".join(runtime.BACKENDS)}; by default all but compile',
     )
     parser.add_argument(
         '--runs',
@@ -115,10 +115,9 @@ def main() -> None:
                 args.runs,
                 console,
             )
-        for path in write_studies(results, args.out):
+        for path in write_page(results, args.out):
             print(path)
-        for line in correlation_lines(results):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_correlations(results, console)
 
 
 if __name__ == '__main__':

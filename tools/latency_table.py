@@ -15,8 +15,10 @@ from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmnv3.deploy.runtime import BACKENDS
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.search.latency.run import check, measure
+from mmnv3.errors import one_line_errors
+from mmnv3.search.latency.check import check_configs
+from mmnv3.search.latency.measuring import measure_configs
+from mmnv3.size import Size
 
 
 def main() -> None:
@@ -63,10 +65,10 @@ def main() -> None:
         '--plot', type=Path, metavar='FILE.png', help='plot of what --check found'
     )
     args = parser.parse_args()
-    size = tuple(args.size) if args.size else None
+    size = Size(*args.size) if args.size else None
     with one_line_errors():
         if args.check:
-            check(
+            check_configs(
                 args.configs,
                 args.check,
                 size,
@@ -76,7 +78,7 @@ def main() -> None:
                 args.plot,
             )
         else:
-            measure(
+            measure_configs(
                 args.configs,
                 args.backend,
                 args.out,

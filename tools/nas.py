@@ -15,15 +15,13 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from rich.console import Console
 
 from mmnv3.engine.config import read_config
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import only_remarks
+from mmnv3.errors import one_line_errors, only_remarks
+from mmnv3.search.configs import Budget
+from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
-from mmnv3.search.nas.run import Plan, search_config
-from mmnv3.search.nas.search import SearchSettings
+from mmnv3.search.nas.search import NASSettings
 from mmnv3.search.nas.space import SPACES
-from mmnv3.search.options import add_search_options
-from mmnv3.search.runs import Budget
-from mmnv3.search.target import parse_latency
+from mmnv3.search.target import add_search_options, parse_latency
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,34 +76,26 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parses the arguments, searches, and prints what was found."""
     args = _parser().parse_args()
-    stem, console = Path(args.config).stem, Console()
     only_remarks()
     with one_line_errors():
-        settings = SearchSettings(
+        settings = NASSettings(
             make_reward(
                 parse_latency(args.target_latency), args.reward_exponent or args.space
             ),
             args.samples,
             args.batch_size,
             args.seed,
-            conditions={
-                '--iters': args.iters,
-                '--held-out': args.held_out,
-                'config': stem,
-                '--cfg-options': str(args.cfg_options),
-                '--table': args.table.name,
-            },
         )
-        plan = Plan(
+        plan = NASPlan(
             args.space,
             args.table,
             Budget(args.iters, held_out=args.held_out, seed=args.seed),
-            args.work_dir or Path('work_dirs') / f'nas_{stem}',
+            args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}',
             args.ray,
             args.size and tuple(args.size),
         )
         config = read_config(args.config, args.cfg_options)
-        search_config(config, settings, plan, console)
+        search_config(config, settings, plan, Console())
 
 
 if __name__ == '__main__':

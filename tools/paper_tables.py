@@ -12,9 +12,8 @@ from pathlib import Path
 # The studies stand beside the package, not in it.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mmnv3.engine.launch import one_line_errors
-from mmnv3.errors import UserError
-from studies.paper import TABLES, render_page, render_table, write_tables
+from mmnv3.errors import UserError, one_line_errors
+from studies.paper.page import render_page, render_tables, write_page
 
 
 def main() -> None:
@@ -35,22 +34,13 @@ def main() -> None:
     )
     args = parser.parse_args()
     with one_line_errors():
-        unknown = set(args.table or ()) - set(map(str, TABLES))
-        if unknown:
-            raise UserError(
-                f'--table {min(unknown)}: the paper has no such table of networks; '
-                f'possible: {min(TABLES)} to {max(TABLES)}'
-            )
-        tables = [TABLES[int(number)] for number in args.table or ()]
-        if args.out and tables:
+        if args.out and args.table:
             raise UserError('--out writes the whole page; leave out --table')
         if args.out:
-            for path in write_tables(args.out):
-                print(path)
-        elif tables:
-            print('\n'.join(map(render_table, tables)), end='')
+            print(*write_page(args.out), sep='\n')
         else:
-            print(render_page(), end='')
+            text = render_tables(args.table) if args.table else render_page()
+            print(text, end='')
 
 
 if __name__ == '__main__':

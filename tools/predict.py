@@ -8,12 +8,11 @@ Example:
 
 import argparse
 import ast
-import sys
 import time
 
 from mmnv3 import Predictor
 from mmnv3.deploy.predict_files import predict_files
-from mmnv3.errors import UserError, only_remarks
+from mmnv3.errors import one_line_errors, only_remarks
 from mmnv3.memory import keep_freed_memory
 
 
@@ -53,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     only_remarks()
     keep_freed_memory()
-    try:
+    with one_line_errors():
         predictor = Predictor(
             args.model,
             args.checkpoint,
@@ -67,9 +66,6 @@ def main() -> None:
         count = predict_files(
             predictor, args.images, args.out, args.json, args.score_thr
         )
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
     seconds = time.perf_counter() - begin
     print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
 

@@ -12,12 +12,10 @@ from mmnv3.deploy.exported_model import is_exported, set_exported
 from mmnv3.engine.launch import (
     base_parser,
     build_runner,
-    existing_checkpoint,
     load_config,
-    one_line_errors,
     set_drawing,
 )
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, one_line_errors
 
 
 def main() -> None:
@@ -35,7 +33,7 @@ def main() -> None:
         if is_exported(args.checkpoint):
             set_exported(config, args.checkpoint)
         else:
-            config.load_from = existing_checkpoint(args.checkpoint)
+            config.load_from = args.checkpoint
             config.resume = False
         if args.show or args.show_dir:
             set_drawing(config, args.show_dir, args.show)

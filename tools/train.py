@@ -14,11 +14,11 @@ from mmnv3.engine.launch import (
     base_parser,
     build_runner,
     load_config,
-    one_line_errors,
     set_amp,
     set_auto_scale_lr,
     set_resume,
 )
+from mmnv3.errors import one_line_errors
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 _base_ = ['ssdlite_mnv3_large.py']
 
-model = dict(
-    backbone=dict(arch='small'),
-    neck=dict(in_channels=(288, 288)),
-    bbox_head=dict(in_channels=(288, 288, 512, 256, 256, 128)),
-)
+from mmnv3.arch import follow_backbone
+
+model = follow_backbone(_base_.model, backbone=dict(arch='small'))

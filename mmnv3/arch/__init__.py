@@ -5,30 +5,38 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import os
-
+from mmnv3.arch.follow import (
+    backbone_taps,
+    fit_to_taps,
+    follow_backbone,
+    ssdlite_levels,
+)
 from mmnv3.arch.io import load_spec, save_spec
 from mmnv3.arch.layers import Layer, Network, block_layers, list_layers
 from mmnv3.arch.scale import scale_width, set_outputs
 from mmnv3.arch.spec import (
     DILATIONS,
     OUTPUT_STRIDES,
+    PADDINGS,
+    TASKS,
     BlockPlan,
     BlockSpec,
     ConvSpec,
     NetSpec,
     SqueezeExcite,
+    check_choice,
     make_divisible,
     plan_blocks,
 )
-from mmnv3.arch.tails import TAILS, apply_tail
-from mmnv3.arch.taps import Tap, find_taps, list_taps, tap_aliases
-from mmnv3.arch.zoo import ZOO
+from mmnv3.arch.tails import apply_tail
+from mmnv3.arch.taps import Tap, choose_taps, find_taps, list_taps, tap_aliases
+from mmnv3.arch.zoo import ZOO, get_spec
 
 __all__ = [
     'DILATIONS',
     'OUTPUT_STRIDES',
-    'TAILS',
+    'PADDINGS',
+    'TASKS',
     'ZOO',
     'BlockPlan',
     'BlockSpec',
@@ -39,8 +47,13 @@ __all__ = [
     'SqueezeExcite',
     'Tap',
     'apply_tail',
+    'backbone_taps',
     'block_layers',
+    'check_choice',
+    'choose_taps',
     'find_taps',
+    'fit_to_taps',
+    'follow_backbone',
     'get_spec',
     'list_layers',
     'list_taps',
@@ -50,36 +63,6 @@ __all__ = [
     'save_spec',
     'scale_width',
     'set_outputs',
+    'ssdlite_levels',
     'tap_aliases',
 ]
-
-
-def get_spec(
-    arch: str | os.PathLike[str] | NetSpec = 'large',
-    width: float = 1.0,
-    tail: str | None = None,
-) -> NetSpec:
-    """Finds a network and edits it: first the task's tail, then the width.
-
-    Args:
-        arch: A name of :data:`ZOO`, the path of a ``.json`` specification, or a
-            specification.
-        width: Width multiplier.
-        tail: ``'detection'``, ``'segmentation'`` or None.
-
-    Raises:
-        ValueError: For an unknown name, an impossible width or tail; lists what is
-            possible.
-    """
-    if isinstance(arch, NetSpec):
-        spec = arch
-    elif str(arch).endswith('.json'):
-        spec = load_spec(arch)
-    elif arch in ZOO:
-        spec = ZOO[arch]
-    else:
-        raise ValueError(
-            f'arch={arch!r} is unknown; possible: {", ".join(ZOO)}, or the path of '
-            'a .json specification'
-        )
-    return scale_width(apply_tail(spec, tail), width)

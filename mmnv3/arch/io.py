@@ -8,65 +8,69 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from mmnv3.arch.spec import BlockSpec, ConvSpec, NetSpec, SqueezeExcite
+from mmnv3.arch.spec import TASKS, BlockSpec, ConvSpec, NetSpec, SqueezeExcite
+from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 FORMAT = 'mmnv3-arch-1'
 
 
 def save_spec(spec: NetSpec, path: str | os.PathLike[str]) -> None:
     """Writes a specification; the file appears whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     text = json.dumps({'format': FORMAT, **asdict(spec)}, indent=1)
-    partial.write_text(text + '\n', encoding='utf-8')
-    os.replace(partial, path)
+    with whole_or_absent(Path(path)) as partial:
+        partial.write_text(text + '\n', encoding='utf-8')
 
 
 def load_spec(path: str | os.PathLike[str]) -> NetSpec:
     """Reads a specification that :func:`save_spec` wrote, or one written by hand.
 
     Raises:
-        ValueError: When the file is missing, not JSON, or does not describe a
+        UserError: When the file is missing, not JSON, or does not describe a
             network; names the file and the key.
     """
     try:
         data = json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise ValueError(f'{path}: there is no such architecture file') from None
+        raise UserError(f'{path}: there is no such architecture file') from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path}: not a readable JSON file ({error})') from None
+        raise UserError(f'{path}: not a readable JSON file ({error})') from None
     try:
         if not isinstance(data, dict) or data.pop('format', None) != FORMAT:
-            raise ValueError(f'"format" is not {FORMAT!r}')
+            raise UserError(f'"format" is not {FORMAT!r}')
         return _net(data)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from None
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from None
 
 
 def _net(data: dict[str, Any]) -> NetSpec:
     rows = data.get('blocks')
     if not isinstance(rows, list):
-        raise ValueError('"blocks" is not a list')
+        raise UserError('"blocks" is not a list')
     data['blocks'] = tuple(
         _build(BlockSpec, row, f'blocks[{index}]', se=SqueezeExcite)
         for index, row in enumerate(rows)
     )
+    if 'tail' not in data:
+        # Files of 0.1 say it in the name alone.
+        name = str(data.get('name'))
+        data['tail'] = next((task for task in TASKS if f'_{task}' in name), None)
     return _build(NetSpec, data, 'network', stem=ConvSpec, last=ConvSpec, head=ConvSpec)
 
 
 def _build(cls: type, data: Any, where: str, **parts: type) -> Any:
     """Builds a dataclass from a dict, strictly: no missing and no unknown keys."""
     if not isinstance(data, dict):
-        raise ValueError(f'{where} is not an object')
+        raise UserError(f'{where} is not an object')
     known = {field.name for field in fields(cls)}
     needed = {field.name for field in fields(cls) if field.default is MISSING}
     if unknown := set(data) - known:
-        raise ValueError(
+        raise UserError(
             f'{where} has the unknown key {min(unknown)!r}; '
             f'possible: {", ".join(sorted(known))}'
         )
     if missing := needed - set(data):
-        raise ValueError(f'{where} lacks the key {min(missing)!r}')
+        raise UserError(f'{where} lacks the key {min(missing)!r}')
     built = {
         key: _build(parts[key], value, f'{where}.{key}')
         if key in parts and value is not None
@@ -75,5 +79,5 @@ def _build(cls: type, data: Any, where: str, **parts: type) -> Any:
     }
     try:
         return cls(**built)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'{where}: {error}') from None
+    except (TypeError, UserError) as error:
+        raise UserError(f'{where}: {error}') from None

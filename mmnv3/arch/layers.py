@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from mmnv3.arch.spec import BlockPlan, NetSpec, plan_blocks
+from mmnv3.arch.spec import PADDINGS, BlockPlan, NetSpec, check_choice, plan_blocks
+from mmnv3.arch.zoo import get_spec
 from mmnv3.size import Size
 
 CONV, DEPTHWISE, SQUEEZE_EXCITE = 'conv', 'depthwise', 'squeeze_excite'
@@ -38,6 +39,37 @@ class Network:
     output_stride: int = 32
     dilation: str = 'tensorflow'
     padding: str = 'same'
+
+    def __post_init__(self) -> None:
+        check_choice('padding', self.padding, PADDINGS)
+
+    @classmethod
+    def of_backbone(cls, backbone: Mapping[str, Any]) -> Network:
+        """The network that a backbone's dict in a config describes.
+
+        Args:
+            backbone: With the keys of ``MobileNetV3``, all of them optional: ``arch``,
+                ``width``, ``tail``, ``output_stride``, ``dilation`` and ``padding``;
+                others are ignored.
+
+        Raises:
+            UserError: When there is no such network.
+        """
+        shape = {
+            key: backbone[key] for key in ('arch', 'width', 'tail') if key in backbone
+        }
+        built = {
+            key: backbone[key]
+            for key in ('output_stride', 'dilation', 'padding')
+            if key in backbone
+        }
+        return cls(get_spec(**shape), **built)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The backbone's modules, which ``out_indices`` and ``frozen_stages`` count."""
+        blocks = (f'block{number}' for number in range(1, len(self.spec.blocks) + 1))
+        return ('stem', *blocks, *(['last'] if self.spec.last else []))
 
     def plans(self) -> Iterator[BlockPlan]:
         """The blocks with what their neighbours and the output stride decide."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmnv3.arch.spec import ConvSpec, NetSpec, make_divisible
+from mmnv3.errors import UserError
 
 
 def set_outputs(spec: NetSpec, stem: int, outs: Sequence[int]) -> NetSpec:
@@ -42,18 +43,18 @@ def scale_width(spec: NetSpec, width: float) -> NetSpec:
         width: The multiplier.
 
     Raises:
-        ValueError: When the multiplier is not a positive number, or so small that a
+        UserError: When the multiplier is not a positive number, or so small that a
             layer would be rounded to nothing.
     """
     number = isinstance(width, int | float) and not isinstance(width, bool)
     if not (number and math.isfinite(width) and width > 0):
-        raise ValueError(f'width={width!r} is impossible; possible: a positive number')
+        raise UserError(f'width={width!r} is impossible; possible: a positive number')
     if width == 1:
         return spec
     thinnest = min(spec.stem.out, *(block.out for block in spec.blocks))
     # Below half a multiple of 8 only the floor of 8 would keep the layer alive.
     if thinnest * width < 4:
-        raise ValueError(
+        raise UserError(
             f'width={width!r} rounds a layer of {thinnest} channels of '
             f'{spec.name!r} to nothing; possible: {4 / thinnest:g} and more'
         )

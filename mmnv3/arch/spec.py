@@ -8,13 +8,17 @@ width, whether it has a residual, its dilation) is derived by :func:`plan_blocks
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+
+from mmnv3.errors import UserError
 
 ACTIVATIONS = ('relu', 'relu6', 'hswish')
 GATES = ('hsigmoid', 'sigmoid')
 OUTPUT_STRIDES = (32, 16, 8)
 DILATIONS = ('tensorflow', 'torchvision')
+PADDINGS = ('same', 'symmetric')
+TASKS = ('detection', 'segmentation')
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -29,13 +33,18 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 def _check(ok: bool, message: str) -> None:
     if not ok:
-        raise ValueError(message)
+        raise UserError(message)
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    """Checks that a setting has one of its values.
+
+    Raises:
+        UserError: When it has another; lists the possible ones.
+    """
     _check(
         value in choices,
-        f'{name}={value!r} is unknown; possible: {", ".join(choices)}',
+        f'{name}={value!r} is unknown; possible: {", ".join(map(str, choices))}',
     )
 
 
@@ -68,8 +77,8 @@ class ConvSpec:
     def __post_init__(self) -> None:
         for name in ('out', 'kernel', 'stride'):
             _check_positive(name, getattr(self, name))
-        _check_choice('act', self.act, ACTIVATIONS)
-        _check_choice('scaled', self.scaled, ('always', 'up', 'never'))
+        check_choice('act', self.act, ACTIVATIONS)
+        check_choice('scaled', self.scaled, ('always', 'up', 'never'))
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,8 @@ class SqueezeExcite:
     gate: str = 'hsigmoid'
 
     def __post_init__(self) -> None:
-        _check_choice('of', self.of, ('expand', 'input'))
-        _check_choice('gate', self.gate, GATES)
+        check_choice('of', self.of, ('expand', 'input'))
+        check_choice('gate', self.gate, GATES)
         _check_positive('divisor', self.divisor)
         _check(0 < self.ratio <= 1, f'ratio={self.ratio!r} must be in (0, 1]')
 
@@ -137,9 +146,9 @@ class BlockSpec:
             _check_positive(name, getattr(self, name))
         _check(self.kernel % 2 == 1, f'kernel={self.kernel} must be odd')
         _check(self.stride in (1, 2), f'stride={self.stride!r}; possible: 1, 2')
-        _check_choice('act', self.act, ACTIVATIONS)
+        check_choice('act', self.act, ACTIVATIONS)
         if self.project_act is not None:
-            _check_choice('project_act', self.project_act, ACTIVATIONS)
+            check_choice('project_act', self.project_act, ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,8 @@ class NetSpec:
         last: The 1×1 convolution before pooling, or None (MobileNetV1).
         head: The 1×1 convolution after pooling, with bias and without BN (the
             efficient last stage, Section 5.1), or None.
+        tail: The task whose tail has been applied, one of :data:`TASKS`; None for the
+            classifier's network.
     """
 
     name: str
@@ -160,8 +171,10 @@ class NetSpec:
     blocks: tuple[BlockSpec, ...]
     last: ConvSpec | None = None
     head: ConvSpec | None = None
+    tail: str | None = None
 
     def __post_init__(self) -> None:
+        check_choice('tail', self.tail, (None, *TASKS))
         _check(len(self.blocks) > 0, f'network {self.name!r} has no blocks')
         channels = self.stem.out
         for index, block in enumerate(self.blocks, 1):
@@ -234,14 +247,10 @@ def plan_blocks(
             the residual that the original stride gives it: none.
 
     Raises:
-        ValueError: For any other output stride or dilation.
+        UserError: For any other output stride or dilation.
     """
-    if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(
-            f'output_stride={output_stride!r} is impossible; possible: '
-            f'{", ".join(map(str, OUTPUT_STRIDES))}'
-        )
-    _check_choice('dilation', dilation, DILATIONS)
+    check_choice('output_stride', output_stride, OUTPUT_STRIDES)
+    check_choice('dilation', dilation, DILATIONS)
     like_torchvision = dilation == 'torchvision'
     channels, reduction, rate = spec.stem.out, spec.stem.stride, 1
     nominal = reduction

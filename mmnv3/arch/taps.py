@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmnv3.arch.layers import Network
 from mmnv3.arch.spec import NetSpec, plan_blocks
+from mmnv3.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,48 @@ def find_taps(
     """Looks taps up by name or alias.
 
     Raises:
-        ValueError: For a name that the network does not have; lists those it has.
+        UserError: For a name that the network does not have; lists those it has.
     """
     taps, aliases = list_taps(spec, output_stride), tap_aliases(spec)
     for name in names:
         if aliases.get(name, name) not in taps:
-            raise ValueError(
+            raise UserError(
                 f'{spec.name!r} has no tap {name!r}; possible: '
                 f'{", ".join([*aliases, *taps])}'
             )
     return tuple(taps[aliases.get(name, name)] for name in names)
+
+
+def choose_taps(
+    network: Network,
+    out_taps: Sequence[str] | None = None,
+    out_indices: Sequence[int] | None = None,
+) -> tuple[Tap, ...]:
+    """The taps that a backbone returns.
+
+    Args:
+        network: The network.
+        out_taps: Their names; ``('C5',)``, the last feature map, by default.
+        out_indices: The same as numbers, which count :attr:`Network.stages`, negative
+            ones from the end. Excludes ``out_taps``.
+
+    Raises:
+        UserError: For both at once, for none, and for what the network does not have.
+    """
+    if out_indices is not None:
+        if out_taps is not None:
+            raise UserError('give out_taps or out_indices, not both')
+        stages = network.stages
+        for index in out_indices:
+            if not -len(stages) <= index < len(stages):
+                raise UserError(
+                    f'out_indices holds {index}; possible: 0 to {len(stages) - 1} '
+                    f'({stages[-1]!r})'
+                )
+        out_taps = [stages[index] for index in out_indices]
+    if isinstance(out_taps, str):
+        raise UserError(f'out_taps={out_taps!r} must be a sequence of names')
+    names = ('C5',) if out_taps is None else tuple(out_taps)
+    if not names:
+        raise UserError('out_taps is empty; name at least one, as "C5"')
+    return find_taps(network.spec, names, network.output_stride)

@@ -1,10 +1,15 @@
-"""The networks of the paper's tables, as tables."""
+"""The networks of the paper's tables, as tables, and how one is found by its name."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
+from mmnv3.arch.io import load_spec
+from mmnv3.arch.scale import scale_width
 from mmnv3.arch.spec import BlockSpec, ConvSpec, NetSpec, SqueezeExcite
+from mmnv3.arch.tails import apply_tail
+from mmnv3.errors import UserError
 
 _SE = SqueezeExcite()
 _MNAS_SE = SqueezeExcite(of='input', divisor=1, gate='sigmoid')
@@ -34,8 +39,8 @@ def _minimalistic(spec: NetSpec) -> NetSpec:
         blocks=tuple(
             replace(block, kernel=3, act='relu', se=None) for block in spec.blocks
         ),
-        last=replace(spec.last, act='relu'),
-        head=replace(spec.head, act='relu'),
+        last=spec.last and replace(spec.last, act='relu'),
+        head=spec.head and replace(spec.head, act='relu'),
     )
 
 
@@ -210,3 +215,34 @@ ZOO: dict[str, NetSpec] = {
         MNASNET_SMALL,
     )
 }
+
+
+def get_spec(
+    arch: str | os.PathLike[str] | NetSpec = 'large',
+    width: float = 1.0,
+    tail: str | None = None,
+) -> NetSpec:
+    """Finds a network and edits it: first the task's tail, then the width.
+
+    Args:
+        arch: A name of :data:`ZOO`, the path of a ``.json`` specification, or a
+            specification.
+        width: Width multiplier.
+        tail: ``'detection'``, ``'segmentation'`` or None.
+
+    Raises:
+        UserError: For an unknown name, an impossible width or tail; lists what is
+            possible.
+    """
+    if isinstance(arch, NetSpec):
+        spec = arch
+    elif str(arch).endswith('.json'):
+        spec = load_spec(arch)
+    elif arch in ZOO:
+        spec = ZOO[arch]
+    else:
+        raise UserError(
+            f'arch={arch!r} is unknown; possible: {", ".join(ZOO)}, or the path of '
+            'a .json specification'
+        )
+    return scale_width(apply_tail(spec, tail), width)

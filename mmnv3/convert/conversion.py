@@ -1,17 +1,23 @@
-"""From the tensors of one project to those of another."""
+"""From the tensors of one project to those of another, classes in their order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from mmnv3.convert.classes import background_first, background_last, select_classes
+from mmnv3.arch import NetSpec
 from mmnv3.convert.formats import FORMATS, OURS
-from mmnv3.convert.recognition import Network, is_ignored, recognise
+from mmnv3.convert.recognition import Contents, is_ignored, recognise
 from mmnv3.errors import UserError
+
+# The ids from 1 to 90 that COCO announced and never used.
+_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = tuple(number for number in range(1, 91) if number not in _UNUSED)
+# The anchors of a cell in torchvision's detector.
+_ANCHORS = 6
 
 # Batch normalisation that does nothing, where a file has it folded into its kernels.
 _EPS = 1e-3
@@ -35,12 +41,15 @@ class Converted:
     """
 
     state: dict[str, Tensor] = field(repr=False)
-    network: Network
+    network: Contents
     left_out: tuple[str, ...] = ()
 
 
 def to_ours(
-    given: Mapping[str, Tensor], project: str, num_classes: int | None = None
+    given: Mapping[str, Tensor],
+    project: str,
+    num_classes: int | None = None,
+    spec: NetSpec | None = None,
 ) -> Converted:
     """Converts a foreign state dict.
 
@@ -50,6 +59,7 @@ def to_ours(
         num_classes: Classes wanted: 1000 drops the background that TensorFlow's
             classifiers have first; 80 drops the ten ids that COCO left out from
             torchvision's detector. None keeps all.
+        spec: A network that it may hold besides those of the zoo, as a config's own.
 
     Returns:
         Tensors under our names. A detector's background comes last, as in mmdet.
@@ -58,7 +68,8 @@ def to_ours(
         UserError: For an unknown project.
         MisfitError: When the file is none of the project's networks.
     """
-    network, shapes = recognise(given, [f for f in FORMATS if f.project == project])
+    forms = [form for form in FORMATS if form.project == project]
+    network, shapes = recognise(given, forms, spec)
     state = {}
     for part in network.form.parts(network.spec, given):
         for ours, theirs in part.keys():
@@ -68,35 +79,40 @@ def to_ours(
         if key not in state:
             state[key] = _neutral(key, shape)
     if network.form.task == 'detection':
-        state = background_last(state)
+        state = _background_last(state)
     if num_classes:
-        state = select_classes(state, network.num_classes, num_classes)
+        state = _select_classes(state, network.num_classes, num_classes)
     left_out = tuple(key for key in given if is_ignored(key, network.form))
     return Converted(state, network, left_out)
 
 
-def from_ours(given: Mapping[str, Tensor], project: str) -> Converted:
+def from_ours(
+    given: Mapping[str, Tensor], project: str, spec: NetSpec | None = None
+) -> Converted:
     """Converts our state dict into a project's.
+
+    Args:
+        given: Its tensors.
+        project: One of ``mmnv3.convert.formats.PROJECTS``.
+        spec: A network that it may hold besides those of the zoo, as a config's own.
 
     Raises:
         UserError: When the project has no such network.
         MisfitError: When the tensors are none of our networks.
     """
-    network, _ = recognise(given, OURS)
+    network, _ = recognise(given, OURS, spec)
     forms = [
         form
         for form in FORMATS
         if form.project == project
-        and (form.task in (network.form.task, 'backbone'))
-        and network.arch in form.archs
-        and network.width in form.widths
-        and network.tail in form.tails
+        and form.task in (network.form.task, 'backbone')
+        and form.holds(network.arch, network.width, network.tail)
     ]
     if not forms or project == 'tflite':
         raise UserError(f'{project} has no network that could hold {network}')
     form = forms[0]
     if form.task == 'detection':
-        given = background_first(given)
+        given = _background_first(given)
     state = {}
     for part in form.parts(network.spec, None):
         for ours, theirs in part.keys():
@@ -114,3 +130,57 @@ def _neutral(key: str, shape: torch.Size) -> Tensor:
     name = key.rsplit('.', 1)[1] if '.bn.' in key else 'bias'
     dtype = torch.int64 if name == 'num_batches_tracked' else torch.float32
     return torch.full(shape, _NEUTRAL[name], dtype=dtype)
+
+
+def _background_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Moves a detector's first class, torchvision's background, to the end."""
+    return _each_anchor(state, lambda rows: torch.cat([rows[:, 1:], rows[:, :1]], 1))
+
+
+def _background_first(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Moves a detector's last class, mmdet's background, to the front."""
+    return _each_anchor(state, lambda rows: torch.cat([rows[:, -1:], rows[:, :-1]], 1))
+
+
+def _select_classes(
+    state: Mapping[str, Tensor], given: int | None, wanted: int
+) -> dict[str, Tensor]:
+    """Leaves out what a config with fewer classes does not know.
+
+    Args:
+        state: Tensors under our names, a detector's background last.
+        given: Outputs that they have, background included; None for no head.
+        wanted: Classes of the config, without background.
+
+    Raises:
+        UserError: When it is not known which outputs those are.
+    """
+    detector = 'bbox_head.cls_convs.0.1.weight' in state
+    if given is None or given == wanted + detector:
+        return dict(state)
+    if detector and (given, wanted) == (91, 80):
+        # Ids from 1 stand from 0 here, and the background is last.
+        kept = [number - 1 for number in COCO_IDS] + [90]
+        return _each_anchor(state, lambda rows: rows[:, kept])
+    if not detector and (given, wanted) == (1001, 1000):
+        # TensorFlow's ImageNet classifiers begin with a background.
+        return {
+            key: value[1:] if key.startswith('head.fc.') else value
+            for key, value in state.items()
+        }
+    raise UserError(
+        f'the file has {given} outputs and the config {wanted} classes, and nobody '
+        'says which are which; set num_classes to what the file has'
+    )
+
+
+def _each_anchor(
+    state: Mapping[str, Tensor], edit: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Edits the classes of every anchor of every level, (anchors, classes, ...)."""
+    edited = dict(state)
+    for key, value in state.items():
+        if key.startswith('bbox_head.cls_convs.') and key.split('.')[3] == '1':
+            rows = edit(value.unflatten(0, (_ANCHORS, -1)))
+            edited[key] = rows.flatten(0, 1)
+    return edited

@@ -8,13 +8,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.convert.conversion import Converted
-from mmnv3.convert.formats import Format
+from mmnv3.convert.formats import CheckpointFormat
 from mmnv3.convert.recognition import Misfit, MisfitError
+from mmnv3.engine.checkpoints import compare_states
 from mmnv3.models.layers import Conv2dSame
 
 
 def list_differences(
-    form: Format, source: str | Path, backbone: nn.Module
+    form: CheckpointFormat, source: str | Path, backbone: nn.Module
 ) -> list[str]:
     """Settings of a backbone that are not those its weights were trained with.
 
@@ -67,17 +68,6 @@ def check_against(
     Raises:
         MisfitError: When keys are missing, unexpected or of another shape.
     """
-    wanted, given = model.state_dict(), converted.state
-    misfit = Misfit(
-        converted.network,
-        missing=tuple(key for key in wanted if key not in given),
-        unexpected=tuple(key for key in given if key not in wanted),
-        misshaped=tuple(
-            f'{key} is {tuple(given[key].shape)}, wanted {tuple(wanted[key].shape)}'
-            for key in wanted
-            if key in given and given[key].shape != wanted[key].shape
-        ),
-    )
-    if misfit.size:
-        raise MisfitError(misfit)
+    if differences := compare_states(model.state_dict(), converted.state):
+        raise MisfitError(Misfit(converted.network, differences))
     return list_differences(converted.network.form, source, model.backbone)

@@ -1,19 +1,17 @@
-"""Reading foreign files, and writing ours."""
+"""Reading foreign files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmnv3.convert.formats import FORMATS, PROJECTS
 from mmnv3.convert.recognition import is_ignored
 from mmnv3.convert.tflite import read_tflite
+from mmnv3.engine.checkpoints import existing_checkpoint, read_checkpoint
 from mmnv3.errors import UserError
-from mmnv3.files import whole_or_absent
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -24,35 +22,14 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             ``torchvision://mobilenet_v3_large``.
 
     Returns:
-        Its state dict. Pickled files are read with ``weights_only=True``.
+        Its state dict.
 
     Raises:
-        UserError: When there is no such file or it holds no state dict.
+        UserError: As :func:`mmnv3.engine.checkpoints.read_checkpoint`.
     """
-    path = str(path)
-    if '://' not in path and not Path(path).is_file():
-        raise UserError(f'{path}: there is no such checkpoint')
-    if path.endswith('.tflite'):
-        return read_tflite(path)
-    if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        given = CheckpointLoader.load_checkpoint(path, 'cpu')
-    except Exception as error:  # A strange file makes the unpickler raise anything.
-        reason = str(error).split('. ')[0].partition('\n')[0]
-        raise UserError(f'{path}: not a file of weights only ({reason})') from None
-    for name in ('state_dict', 'model'):
-        if isinstance(given, Mapping) and isinstance(given.get(name), Mapping):
-            given = given[name]
-    if not isinstance(given, Mapping) or not given:
-        raise UserError(f'{path} holds no state dict')
-    state = {
-        key.removeprefix('module.'): value
-        for key, value in given.items()
-        if isinstance(value, Tensor)
-    }
+    if str(path).endswith('.tflite'):
+        return read_tflite(existing_checkpoint(str(path)))
+    state = read_checkpoint(path).state
     # Statistics of pictures, which some wrap a model with.
     return {k: v for k, v in state.items() if not k.startswith('data_preprocessor.')}
 
@@ -74,21 +51,3 @@ def guess_project(path: str | Path, state: Mapping[str, Tensor]) -> str:
     raise UserError(
         f'{path}: its keys tell no project; name one of {", ".join(PROJECTS)}'
     )
-
-
-def write_checkpoint(
-    state: Mapping[str, Tensor], path: str | Path, meta: dict, bare: bool = False
-) -> None:
-    """Writes a checkpoint, which appears whole or not at all.
-
-    Args:
-        state: Tensors.
-        path: The file.
-        meta: Where they come from, as mmengine's checkpoints have it.
-        bare: Whether to write the state dict alone.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = dict(state) if bare else dict(meta=meta, state_dict=dict(state))
-    with whole_or_absent(path) as partial:
-        torch.save(content, partial)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmnv3.arch import ZOO, NetSpec
 from mmnv3.convert import naming
-from mmnv3.convert.parts import Part
+from mmnv3.convert.naming import Part
 
 _V3 = ('large', 'small', 'large_minimalistic', 'small_minimalistic')
 _WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25)
@@ -17,7 +17,7 @@ _LEVELS = 6
 
 
 @dataclass(frozen=True)
-class Format:
+class CheckpointFormat:
     """What one project's checkpoint of one task looks like.
 
     Args:
@@ -27,7 +27,7 @@ class Format:
         mark: A key by which such a file is known.
         backbone: Names of the backbone's layers.
         rest: Names of the other layers, in groups that a file holds or lacks as one.
-        archs: Networks of the zoo that such a file may hold.
+        archs: Networks of the zoo that such a file may hold, and that are tried.
         widths: Their width multipliers.
         tails: Their tails.
         eps: Of the project's batch normalisation.
@@ -46,6 +46,24 @@ class Format:
     eps: float = 1e-3
     padding: str = 'symmetric'
     ignored: tuple[str, ...] = ()
+
+    def holds(
+        self, arch: str | NetSpec, width: float = 1.0, tail: str | None = None
+    ) -> bool:
+        """Whether such a file may hold a network.
+
+        Args:
+            arch: A network of the zoo, or any other, which has no width and tail
+                beside it. The others' names tell no fused blocks and no activations
+                after projections.
+            width: Width multiplier.
+            tail: The tail.
+        """
+        if isinstance(arch, str):
+            return arch in self.archs and width in self.widths and tail in self.tails
+        return self.project in ('mmnv3', 'tflite') or not any(
+            block.fused or block.project_act for block in arch.blocks
+        )
 
     def parts(self, spec: NetSpec, given: Mapping[str, Tensor] | None) -> list[Part]:
         """All layers of a network, or those that a file holds.
@@ -123,17 +141,17 @@ _OUR_SEGMENTER = (
     ),
 )
 OURS = (
-    Format(
+    CheckpointFormat(
         'mmnv3', 'detection', 'bbox_head.cls_convs.0.1.weight',
         _prefixed(naming.ours, 'backbone.'), _our_detector(),
         widths=_WIDTHS, tails=('detection', None),
     ),
-    Format(
+    CheckpointFormat(
         'mmnv3', 'segmentation', 'decode_head.low_seg.weight',
         _prefixed(naming.ours, 'backbone.'), _OUR_SEGMENTER,
         archs=('large', 'small', 'v2'), widths=_WIDTHS, tails=('segmentation', None),
     ),
-    Format(
+    CheckpointFormat(
         'mmnv3', 'classification', 'backbone.stem.conv.weight',
         _prefixed(naming.ours, 'backbone.'), _classifier('head.hidden', 'head.fc'),
         archs=tuple(ZOO), widths=_WIDTHS,
@@ -141,48 +159,48 @@ OURS = (
 )  # fmt: skip
 
 FORMATS = (
-    Format(
+    CheckpointFormat(
         'torchvision', 'classification', 'features.0.0.weight',
         _prefixed(naming.torchvision, 'features.'),
         _classifier('classifier.0', 'classifier.3'),
         archs=('large', 'small'),
     ),
-    Format(
+    CheckpointFormat(
         'torchvision', 'detection', 'backbone.features.0.0.0.weight',
         _prefixed(naming.torchvision_ssdlite, 'backbone.'), _torchvision_detector(),
         archs=('large',), tails=('detection', None),
     ),
-    Format(
+    CheckpointFormat(
         'torchvision', 'segmentation', 'backbone.0.0.weight',
         _prefixed(naming.torchvision, 'backbone.'), _TORCHVISION_SEGMENTER,
         archs=('large',),
     ),
-    Format(
+    CheckpointFormat(
         'timm', 'classification', 'conv_stem.weight',
         _prefixed(naming.timm, ''), _classifier('conv_head', 'classifier'),
         # Below 0.75 timm keeps the stem's 16 channels.
         widths=(1.0, 0.75, 1.25), eps=1e-5,
     ),
-    Format(
+    CheckpointFormat(
         'mmpretrain', 'classification', 'backbone.layer0.conv.weight',
         _prefixed(naming.openmmlab, 'backbone.'),
         _classifier('head.layers.0.fc', 'head.layers.1.fc'),
         archs=('large', 'small'), widths=(1.0, 0.75),
     ),
-    Format(
+    CheckpointFormat(
         'mmpretrain', 'backbone', 'layer0.conv.weight',
         _prefixed(naming.openmmlab, ''), archs=('large', 'small'), widths=(1.0, 0.75),
     ),
-    Format(
+    CheckpointFormat(
         'mmseg', 'backbone', 'backbone.layer0.conv.weight',
         _prefixed(naming.openmmlab, 'backbone.'), archs=('large', 'small'),
         padding='same', ignored=('decode_head.', 'auxiliary_head.'),
     ),
-    Format(
+    CheckpointFormat(
         'mmseg', 'backbone', 'layer0.conv.weight',
         _prefixed(naming.openmmlab, ''), archs=('large', 'small'), padding='same',
     ),
-    Format(
+    CheckpointFormat(
         'tflite', 'classification', '0.weight',
         _prefixed(naming.tflite, ''), widths=_WIDTHS, padding='same',
     ),

@@ -3,18 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from mmnv3.arch import ZOO, NetSpec
-from mmnv3.convert.parts import Part, list_layers
+from mmnv3.arch import NetSpec, Network, list_layers
+
+_NORM = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+
+
+@dataclass(frozen=True)
+class Part:
+    """A convolution or linear layer, with its normalisation if it has one.
+
+    Args:
+        ours: Its name here, as ``'backbone.block3.expand'``. With normalisation the
+            two are its ``conv`` and ``bn``.
+        conv: The foreign name of the convolution.
+        norm: The foreign name of its normalisation; None for a layer with bias.
+        bias: Whether a foreign layer without normalisation has a bias; where it has
+            none, ours is zero.
+        folded: Whether the foreign layer's bias is all that is left of a normalisation
+            that ours has.
+    """
+
+    ours: str
+    conv: str
+    norm: str | None = None
+    bias: bool = True
+    folded: bool = False
+
+    def keys(self) -> Iterator[tuple[str, str]]:
+        """Pairs of our and the foreign key of every tensor."""
+        if self.norm:
+            yield f'{self.ours}.conv.weight', f'{self.conv}.weight'
+            for name in _NORM:
+                yield f'{self.ours}.bn.{name}', f'{self.norm}.{name}'
+        elif self.folded:
+            yield f'{self.ours}.conv.weight', f'{self.conv}.weight'
+            yield f'{self.ours}.bn.bias', f'{self.conv}.bias'
+        else:
+            yield f'{self.ours}.weight', f'{self.conv}.weight'
+            if self.bias:
+                yield f'{self.ours}.bias', f'{self.conv}.bias'
+
 
 # A part's foreign names: of the convolution, and of its normalisation.
 _Names = tuple[str, str | None]
 Naming = Callable[[NetSpec, str], Iterator[Part]]
 
 
+def _stages(spec: NetSpec) -> dict[str, list[str]]:
+    """The modules of a backbone and the layers with weights in each.
+
+    Returns:
+        ``{'stem': [''], 'block1': ['depthwise', 'se.reduce', 'se.expand', 'project']}``
+        and so on, in the order of computation.
+    """
+    stages: dict[str, list[str]] = {}
+    for layer in list_layers(Network(spec)):
+        for path in layer.weights():
+            stage, _, part = path.partition('.')
+            stages.setdefault(stage, []).append(part)
+    return stages
+
+
 def ours(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
     """Our own names."""
-    for stage, layers in list_layers(spec):
+    for stage, layers in _stages(spec).items():
         for layer in layers:
             name = f'{prefix}{stage}.{layer}'.rstrip('.')
             yield _part(stage, layer, (name, None) if 'se.' in layer else _cbn(name))
@@ -22,13 +76,13 @@ def ours(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
 
 def torchvision(spec: NetSpec, prefix: str = 'features.') -> Iterator[Part]:
     """Numbered stages, and numbers for what is in a block's ``nn.Sequential``."""
-    for index, (stage, layers) in enumerate(list_layers(spec)):
+    for index, (stage, layers) in enumerate(_stages(spec).items()):
         for layer, names in zip(layers, _torchvision_block(layers)):
             yield _part(stage, layer, _prefixed(f'{prefix}{index}.', names))
 
 
-def _torchvision_block(layers: tuple[str, ...]) -> list[_Names]:
-    if layers == ('',):
+def _torchvision_block(layers: list[str]) -> list[_Names]:
+    if layers == ['']:
         return [('0', '1')]
     found: list[_Names] = []
     place = 0
@@ -45,14 +99,13 @@ def _torchvision_block(layers: tuple[str, ...]) -> list[_Names]:
 
 def torchvision_ssdlite(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
     """The same in ``ssdlite320``, which cuts the C4 block behind its expansion."""
-    stages = list_layers(spec)
     cut = next(
         index
         for index, block in enumerate(spec.blocks, 1)
         if block.stride == 2
         and not any(later.stride == 2 for later in spec.blocks[index:])
     )
-    for index, (stage, layers) in enumerate(stages):
+    for index, (stage, layers) in enumerate(_stages(spec).items()):
         for place, (layer, names) in enumerate(zip(layers, _torchvision_block(layers))):
             if index < cut:
                 names = _prefixed(f'features.0.{index}.', names)
@@ -72,7 +125,7 @@ def _inside(names: _Names) -> _Names:
 
 
 def timm(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
-    """Groups of blocks by the output width of the unscaled network."""
+    """Groups of blocks of one width, which only the first of them may change."""
     table = {
         'expand': ('conv_pw', 'bn1'),
         'depthwise': ('conv_dw', 'bn2'),
@@ -87,7 +140,7 @@ def timm(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
         'project': ('conv_pw', 'bn2'),
     }
     groups = _timm_groups(spec)
-    for stage, layers in list_layers(spec):
+    for stage, layers in _stages(spec).items():
         if stage == 'stem':
             yield _part(stage, '', _prefixed(prefix, ('conv_stem', 'bn1')))
         elif stage == 'last':
@@ -102,16 +155,17 @@ def timm(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
 
 
 def _timm_groups(spec: NetSpec) -> list[tuple[int, int]]:
-    """Group and place of every block."""
-    name = max((n for n in ZOO if spec.name.startswith(n)), key=len)
+    """Group and place of every block: a group begins where none could add its input."""
     found: list[tuple[int, int]] = []
-    before = None
-    for block in ZOO[name].blocks:
-        if block.out != before:
-            found.append((found[-1][0] + 1 if found else 0, 0))
+    channels = spec.stem.out
+    for block in spec.blocks:
+        if not found:
+            found.append((0, 0))
+        elif block.stride > 1 or block.out != channels:
+            found.append((found[-1][0] + 1, 0))
         else:
             found.append((found[-1][0], found[-1][1] + 1))
-        before = block.out
+        channels = block.out
     return found
 
 
@@ -124,7 +178,7 @@ def openmmlab(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
         'se.expand': 'se.conv2.conv',
         'project': 'linear_conv',
     }
-    for index, (stage, layers) in enumerate(list_layers(spec)):
+    for index, (stage, layers) in enumerate(_stages(spec).items()):
         for layer in layers:
             name = f'{prefix}layer{index}.{table.get(layer, "")}'.rstrip('.')
             yield _part(stage, layer, (name, None) if 'se.' in layer else _cbn(name))
@@ -133,7 +187,7 @@ def openmmlab(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
 def tflite(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
     """Numbers in the order of computation, the classifier's head included."""
     number = 0
-    for stage, layers in list_layers(spec):
+    for stage, layers in _stages(spec).items():
         for layer in layers:
             name = f'backbone.{stage}.{layer}'.rstrip('.')
             yield Part(name, f'{prefix}{number}', folded='se.' not in layer)

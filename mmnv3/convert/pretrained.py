@@ -46,7 +46,7 @@ class ForeignPretrained:
         given = read_state(self.checkpoint)
         project = self.project or guess_project(self.checkpoint, given)
         try:
-            converted = to_ours(given, project)
+            converted = to_ours(given, project, spec=backbone.spec)
         except MisfitError as error:
             raise UserError(
                 f'{self.checkpoint} is no network of {project} that is known: {error}'

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from mmnv3.arch import NetSpec, find_taps, get_spec
-from mmnv3.convert.formats import Format
-from mmnv3.convert.parts import Part
+from mmnv3.arch import (
+    NetSpec,
+    Network,
+    find_taps,
+    get_spec,
+    list_layers,
+    ssdlite_levels,
+)
+from mmnv3.arch.layers import SQUEEZE_EXCITE
+from mmnv3.convert.formats import CheckpointFormat
+from mmnv3.convert.naming import Part
+from mmnv3.engine.checkpoints import KeyDifferences, describe_shapes
 from mmnv3.errors import UserError
-from mmnv3.models import LRASPPHead, MobileNetV3, MobileNetV3ClsHead, SSDLiteHead
-from mmnv3.models.ssdlite import SSDLiteNeck
+from mmnv3.models import LRASPPHead, MobileNetV3ClsHead, SSDLiteHead, SSDLiteNeck
 
 # Where the rows tell the number of classes, and how many rows each has.
 _CLASSES = {
@@ -24,22 +33,22 @@ _CLASSES = {
 
 
 @dataclass(frozen=True)
-class Network:
+class Contents:
     """What a checkpoint was found to hold.
 
     Args:
         form: Its format.
-        arch: The network of the zoo.
-        width: Its width multiplier.
+        arch: The network of the zoo, or a config's own.
+        width: The multiplier of a network of the zoo.
         tail: Its tail.
         num_classes: Outputs per anchor, pixel or picture, background included; None
             where there is no head.
     """
 
-    form: Format
-    arch: str
-    width: float
-    tail: str | None
+    form: CheckpointFormat
+    arch: str | NetSpec
+    width: float = 1.0
+    tail: str | None = None
     num_classes: int | None = None
 
     @property
@@ -48,33 +57,27 @@ class Network:
         return get_spec(self.arch, self.width, self.tail)
 
     def __str__(self) -> str:
-        tail = f', {self.tail} tail' if self.tail else ''
+        if isinstance(self.arch, NetSpec):
+            network = self.arch.name
+        else:
+            tail = f', {self.tail} tail' if self.tail else ''
+            network = f'{self.arch} at width {self.width:g}{tail}'
         classes = f', {self.num_classes} classes' if self.num_classes else ''
-        return (
-            f'{self.form.project} {self.form.task}: {self.arch} at width '
-            f'{self.width:g}{tail}{classes}'
-        )
+        return f'{self.form.project} {self.form.task}: {network}{classes}'
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """The keys of a file that keep it from being a network, by name."""
+    """The keys of a file that keep it from being a network."""
 
-    network: Network
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    misshaped: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+    network: Contents
+    keys: KeyDifferences
 
     def lines(self) -> Iterator[str]:
         """The report, a line for every key."""
         yield f'nearest is {self.network}'
         for kind in ('missing', 'unexpected', 'misshaped'):
-            for key in getattr(self, kind):
+            for key in getattr(self.keys, kind):
                 yield f'  {kind}: {key}'
 
 
@@ -82,18 +85,25 @@ class MisfitError(UserError):
     """A file that fits no network that is known; :attr:`misfit` lists its keys."""
 
     def __init__(self, misfit: Misfit) -> None:
+        keys = misfit.keys
         super().__init__(
-            f'{len(misfit.missing)} keys are missing, {len(misfit.unexpected)} '
-            f'unexpected and {len(misfit.misshaped)} of another shape; nothing was '
-            'converted'
+            f'{len(keys.missing)} keys are missing, {len(keys.unexpected)} unexpected '
+            f'and {len(keys.misshaped)} of another shape; nothing was converted'
         )
         self.misfit = misfit
 
 
 def recognise(
-    given: Mapping[str, Tensor], forms: Sequence[Format]
-) -> tuple[Network, dict[str, torch.Size]]:
+    given: Mapping[str, Tensor],
+    forms: Sequence[CheckpointFormat],
+    spec: NetSpec | None = None,
+) -> tuple[Contents, dict[str, torch.Size]]:
     """Finds what a state dict holds.
+
+    Args:
+        given: Its tensors.
+        forms: Formats that it may have.
+        spec: A network that it may hold, besides those of the zoo.
 
     Returns:
         The network, and the shapes of our tensors.
@@ -110,31 +120,34 @@ def recognise(
             'project that the file comes from with --from'
         )
     misfits = []
-    for network in _candidates(forms, given):
+    for network in _candidates(forms, given, spec):
         misfit, shapes = _compare(given, network)
-        if not misfit.size:
+        if not misfit.keys:
             return network, shapes
         misfits.append(misfit)
-    raise MisfitError(min(misfits, key=lambda misfit: misfit.size))
+    raise MisfitError(min(misfits, key=lambda misfit: len(misfit.keys)))
 
 
 def _candidates(
-    forms: Sequence[Format], given: Mapping[str, Tensor]
-) -> Iterator[Network]:
+    forms: Sequence[CheckpointFormat],
+    given: Mapping[str, Tensor],
+    spec: NetSpec | None,
+) -> Iterator[Contents]:
     for form in forms:
-        for arch in form.archs:
-            for width in form.widths:
-                for tail in form.tails:
-                    try:
-                        spec = get_spec(arch, width, tail)
-                    except ValueError:
-                        continue
-                    classes = _count_classes(given, form, spec)
-                    yield Network(form, arch, width, tail, classes)
+        choices = itertools.product(form.archs, form.widths, form.tails)
+        for network in (
+            *(Contents(form, *choice) for choice in choices),
+            *([Contents(form, spec)] if spec and form.holds(spec) else []),
+        ):
+            try:
+                classes = _count_classes(given, form, network.spec)
+            except UserError:  # Not every network has every tail and width.
+                continue
+            yield replace(network, num_classes=classes)
 
 
 def _count_classes(
-    given: Mapping[str, Tensor], form: Format, spec: NetSpec
+    given: Mapping[str, Tensor], form: CheckpointFormat, spec: NetSpec
 ) -> int | None:
     if form.task not in _CLASSES:
         return None
@@ -147,21 +160,21 @@ def _count_classes(
 
 
 def _compare(
-    given: Mapping[str, Tensor], network: Network
+    given: Mapping[str, Tensor], network: Contents
 ) -> tuple[Misfit, dict[str, torch.Size]]:
     parts = network.form.parts(network.spec, given)
-    shapes = {
-        key: value.shape
-        for key, value in build_target(network, parts, given).state_dict().items()
-    }
-    pairs = [pair for part in parts for pair in part.keys()]
+    heads = _build_heads(network, parts, given).state_dict()
+    shapes = dict(_backbone_shapes(network.spec))
+    shapes.update({key: value.shape for key, value in heads.items()})
+    # Some networks have no hidden layer in their head.
+    pairs = [pair for part in parts for pair in part.keys() if pair[0] in shapes]
     missing = [
         theirs
         for _, theirs in pairs
         if theirs not in given and not theirs.endswith('num_batches_tracked')
     ]
     misshaped = [
-        f'{theirs} is {tuple(given[theirs].shape)}, wanted {tuple(shapes[ours])}'
+        describe_shapes(theirs, given[theirs].shape, shapes[ours])
         for ours, theirs in pairs
         if theirs in given
         and _squeezed(given[theirs].shape) != _squeezed(shapes.get(ours, ()))
@@ -170,11 +183,11 @@ def _compare(
     unexpected = [
         key for key in given if key not in known and not is_ignored(key, network.form)
     ]
-    misfit = Misfit(network, tuple(missing), tuple(unexpected), tuple(misshaped))
-    return misfit, shapes
+    keys = KeyDifferences(tuple(missing), tuple(unexpected), tuple(misshaped))
+    return Misfit(network, keys), shapes
 
 
-def is_ignored(key: str, form: Format) -> bool:
+def is_ignored(key: str, form: CheckpointFormat) -> bool:
     """Whether a key belongs to a head that has no counterpart here."""
     return key.startswith(form.ignored) if form.ignored else False
 
@@ -185,10 +198,26 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def build_target(
-    network: Network, parts: Sequence[Part], given: Mapping[str, Tensor]
+def _backbone_shapes(spec: NetSpec) -> Iterator[tuple[str, torch.Size]]:
+    """Names and shapes of our backbone's tensors."""
+    for layer in list_layers(Network(spec)):
+        for path, (channels, out) in layer.weights().items():
+            name, width = f'backbone.{path}', torch.Size([out])
+            if layer.kind == SQUEEZE_EXCITE:
+                yield f'{name}.weight', torch.Size([out, channels, 1, 1])
+                yield f'{name}.bias', width
+                continue
+            kernel = (layer.kernel, layer.kernel)
+            yield f'{name}.conv.weight', torch.Size([out, channels, *kernel])
+            for part in ('weight', 'bias', 'running_mean', 'running_var'):
+                yield f'{name}.bn.{part}', width
+            yield f'{name}.bn.num_batches_tracked', torch.Size([])
+
+
+def _build_heads(
+    network: Contents, parts: Sequence[Part], given: Mapping[str, Tensor]
 ) -> nn.Module:
-    """Builds what a checkpoint is for, without memory for its weights.
+    """Builds what a checkpoint holds beside the backbone, without memory for weights.
 
     Args:
         network: The network.
@@ -204,7 +233,7 @@ def build_target(
         return default if value is None else value.shape[axis]
 
     with torch.device('meta'):
-        target = nn.ModuleDict(dict(backbone=MobileNetV3(spec)))
+        target = nn.ModuleDict()
         if 'head' in held:
             target['head'] = MobileNetV3ClsHead(
                 classes, spec.out_channels, spec.head and spec.head.out
@@ -214,7 +243,7 @@ def build_target(
             target['neck'] = SSDLiteNeck(taps)
             target['bbox_head'] = SSDLiteHead(
                 max(classes - 1, 1),
-                (*taps, 512, 256, 256, 128),
+                ssdlite_levels(taps),
                 dict(type='mmnv3.SSDLiteAnchorGenerator', layout='torchvision'),
                 loss_cls=None,
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
 from mmnv3.errors import UserError
@@ -35,8 +36,20 @@ class CheckedCocoDataset(CocoDataset):
     """
 
     def load_data_list(self) -> list[dict]:
-        """Checks the annotation file, then loads it as mmdet does."""
-        data = _read(self.ann_file)
+        """Loads the annotation file as mmdet does, which asks ``COCOAPI`` for it."""
+        try:
+            return super().load_data_list()
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f'{self.ann_file}: cannot be opened ({reason})') from None
+
+    def COCOAPI(self, path: str) -> COCO:
+        """Reads the annotation file once, checks it, and gives it to mmdet.
+
+        Args:
+            path: Of the file, or of what was fetched of it.
+        """
+        data = _read(path, self.ann_file, self.test_mode)
         classes = list(self.metainfo['classes'])
         names = [category['name'] for category in data['categories']]
         if missing := [name for name in classes if name not in names]:
@@ -57,7 +70,11 @@ class CheckedCocoDataset(CocoDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-        return super().load_data_list()
+        api = COCO()
+        api.dataset = data
+        api.createIndex()
+        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+        return api
 
     def filter_data(self) -> list[dict]:
         """Filters as mmdet does, but not everything away."""
@@ -78,27 +95,31 @@ class CheckedCocoDataset(CocoDataset):
         return kept
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str, name: str, without_annotations: bool) -> dict[str, Any]:
+    """Reads a file as COCO's, whose name in errors is the one that the config has."""
     try:
         data = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(
-            f'{path}: there is no such annotation file; set data_root and ann_file'
+            f'{name}: there is no such annotation file; set data_root and ann_file'
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f'{path}: not a readable JSON file ({error})') from None
+        raise UserError(f'{name}: not a readable JSON file ({error})') from None
+    if without_annotations and isinstance(data, dict):
+        # As COCO's own files of the pictures that only its server can score.
+        data.setdefault('annotations', [])
     if not isinstance(data, dict) or any(
         not isinstance(data.get(key), list) for key in _KEYS
     ):
         raise UserError(
-            f'{path} is not a COCO annotation file: it needs the lists '
+            f'{name} is not a COCO annotation file: it needs the lists '
             f'{", ".join(_KEYS)}'
         )
-    for name, keys in _KEYS.items():
-        for index, item in enumerate(data[name]):
+    for part, keys in _KEYS.items():
+        for index, item in enumerate(data[part]):
             if missing := [key for key in keys if key not in item]:
                 raise UserError(
-                    f'{path} is not a COCO annotation file: {name}[{index}] lacks '
+                    f'{name} is not a COCO annotation file: {part}[{index}] lacks '
                     f'{missing[0]!r}'
                 )
     return data

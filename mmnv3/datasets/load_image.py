@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import mmcv
@@ -12,32 +13,31 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 
 from mmnv3.errors import UserError
-from mmnv3.pictures import check_whole
+from mmnv3.pictures import load_picture
 from mmnv3.registry import TRANSFORMS
 
 
-def read_image(path: str | Path, **kwargs: str) -> np.ndarray:
-    """Reads a picture, or says which one cannot be read.
+def read_image(
+    path: str | Path, backend_args: dict | None = None, **kwargs: str
+) -> np.ndarray:
+    """Reads a picture as mmcv does, or says which one cannot be read.
 
     Args:
-        path: The file.
+        path: The file, or an address that mmengine knows.
+        backend_args: How mmengine fetches it; by the path's own prefix without.
         **kwargs: Those of ``mmcv.imfrombytes``.
 
     Returns:
-        (H, W, 3) uint8, BGR.
+        (H, W, 3) uint8, BGR, by default.
 
     Raises:
         UserError: When the file is missing, truncated or not a picture.
     """
-    try:
-        content = fileio.get(str(path))
-    except OSError as error:
-        raise UserError(f'{path}: cannot be opened ({error.strerror})') from None
-    check_whole(content, path)
-    image = mmcv.imfrombytes(content, **kwargs) if content else None
-    if image is None:
-        raise UserError(f'{path}: not a readable picture')
-    return image
+    return load_picture(
+        path,
+        partial(fileio.get, backend_args=backend_args),
+        partial(mmcv.imfrombytes, **kwargs),
+    )
 
 
 @TRANSFORMS.register_module()
@@ -65,7 +65,11 @@ class LoadCheckedImage(LoadImageFromFile):
         path = results['img_path']
         try:
             image = read_image(
-                path, flag=self.color_type, backend=self.imdecode_backend
+                path,
+                # Under its old name it says the same.
+                self.backend_args or self.file_client_args,
+                flag=self.color_type,
+                backend=self.imdecode_backend,
             )
         except UserError as error:
             if not self.skip_damaged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -33,7 +34,9 @@ class LoadCheckedLabels(LoadAnnotations):
                 another size than its picture, or holds a label that is no class.
         """
         path = results['seg_map_path']
-        labels = read_image(path, flag='unchanged', backend=self.imdecode_backend)
+        labels = read_image(
+            path, self.backend_args, flag='unchanged', backend=self.imdecode_backend
+        )
         if labels.ndim != 2:
             raise UserError(
                 f'{path} has {labels.shape[2]} channels; labels are one channel of '
@@ -46,17 +49,45 @@ class LoadCheckedLabels(LoadAnnotations):
                 f'{results["img_path"]} {width}x{height}'
             )
         # mmseg would keep the lower byte.
-        if labels.max(initial=0) > 255:
+        if labels.dtype != np.uint8 and labels.max(initial=0) > 255:
             raise UserError(
                 f'{path} holds labels up to {labels.max()}; possible are 0 to 255'
             )
-        super()._load_seg_map(results)
+        labels = labels.astype(np.uint8, copy=False)
+        trained = self._trained_labels(results)
+        self._check_labels(labels, trained, results)
+        results['gt_seg_map'] = cv2.LUT(labels, trained)
+        results['seg_fields'].append('gt_seg_map')
+
+    def _trained_labels(self, results: dict) -> np.ndarray:
+        """What each of the 256 labels of a file becomes, (256,) uint8."""
+        reduce_zero = results['reduce_zero_label']
+        if self.reduce_zero_label not in (None, reduce_zero):
+            raise UserError(
+                f'reduce_zero_label is {self.reduce_zero_label} in the pipeline and '
+                f'{reduce_zero} in the data set; set it in the latter'
+            )
+        labels = np.arange(256, dtype=np.uint8)
+        if reduce_zero:
+            # 0 becomes nothing, as 255 stays; the others move down.
+            labels = np.concatenate([[255], labels[:254], [255]]).astype(np.uint8)
+        trained = labels.copy()
+        for old, new in (results.get('label_map') or {}).items():
+            trained[labels == old] = new
+        return trained
+
+    def _check_labels(
+        self, labels: np.ndarray, trained: np.ndarray, results: dict
+    ) -> None:
+        # A histogram, since sorting a picture's labels takes longer than decoding them.
+        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
         num_classes = results['num_classes']
-        found = np.unique(results['gt_seg_map'])
+        found = np.unique(trained[counts > 0])
         strange = found[(found >= num_classes) & (found != self.ignore_index)]
         if strange.size:
             raise UserError(
-                f'{path} holds the label {strange[0]}; with {num_classes} classes '
-                f'possible are 0 to {num_classes - 1}, and {self.ignore_index} for '
-                'none: convert it, or set metainfo.classes and num_classes'
+                f'{results["seg_map_path"]} holds the label {strange[0]}; with '
+                f'{num_classes} classes possible are 0 to {num_classes - 1}, and '
+                f'{self.ignore_index} for none: convert it, or set metainfo.classes '
+                'and num_classes'
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 from mmnv3.deploy.results import Classification, Detections, Result, Segmentation
 from mmnv3.legend import draw_legend
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]
 
 _FONT = str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'))
 # Pixels of a label's letters, and what the long side of a picture should have at least
@@ -127,7 +127,7 @@ def _draw_classes(
     return np.concatenate([rgb, draw_legend(entries, rgb.shape[1])])
 
 
-_DRAW = {
+_DRAW: dict[type, Callable[..., np.ndarray]] = {
     Detections: _draw_boxes,
     Segmentation: _draw_mask,
     Classification: _draw_classes,

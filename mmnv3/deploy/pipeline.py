@@ -172,4 +172,5 @@ def prepare_picture(
 def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
     """What the pixels from 0 to 255 become in every channel, (C, 256) float32."""
     values = np.arange(256, dtype=np.float32)
-    return (values - np.float32(mean)[:, None]) / np.float32(std)[:, None]
+    means, stds = (np.array(values, np.float32)[:, None] for values in (mean, std))
+    return (values - means) / stds

@@ -151,7 +151,7 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _, content = cv2.imencode(path.suffix, picture)
-        path.write_bytes(content)
+        path.write_bytes(content.tobytes())
     except OSError as error:
         raise UserError(f'{path} cannot be written ({error.strerror})') from None
 

@@ -120,7 +120,7 @@ class Predictor:
             if not files:
                 raise UserError(f'{pictures}: the folder is empty')
             return self.stream(files, progress)
-        if isinstance(pictures, (list, tuple)):
+        if isinstance(pictures, Sequence) and not isinstance(pictures, str):
             return self._predict(list(map(_read, pictures)))
         return self._predict([_read(pictures)])[0]
 
@@ -160,10 +160,10 @@ class Predictor:
         Raises:
             UserError: When none of the files can be read.
         """
-        files = [Path(file) for file in files]
+        paths = [Path(file) for file in files]
         skipped: list[UserError] = []
-        with _bar(len(files), progress) as advance:
-            for outcomes in self._outcomes(files, use or _only_result):
+        with _bar(len(paths), progress) as advance:
+            for outcomes in self._outcomes(paths, use or _only_result):
                 for file, outcome in outcomes:
                     advance()
                     if isinstance(outcome, UserError):
@@ -174,8 +174,8 @@ class Predictor:
             return
         named = '; '.join(map(str, skipped[:_NAMED]))
         more = '; …' if len(skipped) > _NAMED else ''
-        told = f'{len(skipped)} of {len(files)} files skipped: {named}{more}'
-        if len(skipped) == len(files):
+        told = f'{len(skipped)} of {len(paths)} files skipped: {named}{more}'
+        if len(skipped) == len(paths):
             raise UserError(told)
         warnings.warn(told, Remark, stacklevel=2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.models.nms import progressive_nms
 from mmnv3.size import Size
-from mmnv3.tasks import CLASSIFICATION, DETECTION
+from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
 # Classes that a classifier names, the best.
 _TOP = 5
@@ -72,7 +72,7 @@ Result = Detections | Segmentation | Classification
 def finish(
     outputs: dict[str, np.ndarray],
     info: ModelInfo,
-    sizes: Sequence[Size],
+    sizes: Sequence[tuple[int, int]],
 ) -> list[Result]:
     """Turns the outputs of a batch into results.
 
@@ -82,9 +82,12 @@ def finish(
         sizes: Pixels of the pictures, (width, height); as many as there are results,
             which may be fewer than the batch has places.
     """
-    finish_one = {DETECTION: _detections, CLASSIFICATION: _classification}.get(
-        info.task, _segmentation
-    )
+    finishers: dict[str, Callable[[dict, ModelInfo, Size], Result]] = {
+        DETECTION: _detections,
+        SEGMENTATION: _segmentation,
+        CLASSIFICATION: _classification,
+    }
+    finish_one = finishers[info.task]
     return [
         finish_one(
             {name: values[index] for name, values in outputs.items()}, info, Size(*size)
@@ -108,10 +111,7 @@ def _detections(
             for part in progressive_nms(
                 torch.from_numpy(scores),
                 lambda anchors: every_box[anchors],
-                iou_threshold=info.iou_threshold,
-                score_threshold=info.score_threshold,
-                max_num=info.max_detections,
-                per_class=info.max_per_class,
+                **info.suppression,
             )
         )
     scale = np.divide(info.content_size(size), size)

@@ -177,7 +177,7 @@ class LiteRTRuntime(Runtime):
 
     def __init__(self, path: Path, threads: int | None) -> None:
         litert = require('ai_edge_litert.interpreter', 'litert')
-        strings = '{}'
+        strings: str | bytes = '{}'
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if EXTRA_FILE in archive.namelist():

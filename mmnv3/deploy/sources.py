@@ -119,8 +119,8 @@ class ConfigSource(Source):
         options: dict | None,
     ) -> None:
         # They import the toolboxes, which exported files do without.
+        from mmnv3.engine.checkpoints import existing_checkpoint
         from mmnv3.engine.config import config_task, pipeline_size, read_config
-        from mmnv3.engine.launch import existing_checkpoint
 
         self._backend = backend or 'pytorch'
         check_backend(self._backend)

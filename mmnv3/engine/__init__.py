@@ -1,13 +1,16 @@
-"""What happens around training: hooks, and starting it."""
+"""How a config becomes a model, and how it is trained.
 
-from mmnv3.engine.checkpoint_hook import AtomicCheckpointHook, find_resumable
-from mmnv3.engine.class_count_hook import ClassCountHook
-from mmnv3.engine.curves_hook import CurvesHook
-from mmnv3.engine.fit_hook import CheckpointFitHook
-from mmnv3.engine.keep_memory_hook import KeepMemoryHook
+The registries import this package for what configs name in it.
+"""
+
+from mmnv3.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
+from mmnv3.engine.hooks.checkpoint_hook import AtomicCheckpointHook
+from mmnv3.engine.hooks.class_count_hook import ClassCountHook
+from mmnv3.engine.hooks.curves_hook import CurvesHook
+from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
+from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
+from mmnv3.engine.hooks.unfold_norms_hook import UnfoldNormsHook
 from mmnv3.engine.legend_visualizer import LegendVisualizer
-from mmnv3.engine.nan_hook import StopAtNaNHook
-from mmnv3.engine.unfold_norms_hook import UnfoldNormsHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -18,5 +21,4 @@ __all__ = [
     'LegendVisualizer',
     'StopAtNaNHook',
     'UnfoldNormsHook',
-    'find_resumable',
 ]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmnv3.engine.checkpoints import compare_states, read_checkpoint
 from mmnv3.engine.config import read_config
-from mmnv3.engine.fit_hook import describe_misfit
-from mmnv3.engine.launch import existing_checkpoint
 from mmnv3.errors import UserError
 
 
@@ -43,29 +43,28 @@ def build_model(
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
         model = MODELS.build(config.model)
     model.cfg, model.dataset_meta = config, None
-    if not checkpoint:
-        # Initialisation logs a page for every layer.
-        MMLogger.get_current_instance().setLevel('WARNING')
-        model.init_weights()
-    else:
+    if checkpoint:
         # What the config would start a training from need not be there.
-        given = _read_checkpoint(checkpoint)
-        state = given.get('state_dict', given)
-        misfit, _ = describe_misfit(model.state_dict(), state)
-        if misfit:
-            raise UserError(f'{checkpoint} does not fit {config.filename}: {misfit}')
+        state, meta = read_checkpoint(checkpoint)
+        if differences := compare_states(model.state_dict(), state):
+            raise UserError(
+                f'{checkpoint} does not fit {config.filename}: {differences}'
+            )
         model.load_state_dict(state)
-        model.dataset_meta = (given.get('meta') or {}).get('dataset_meta')
+        model.dataset_meta = meta.get('dataset_meta')
+    else:
+        with _quiet_logger():
+            model.init_weights()
     return model.eval()
 
 
-def _read_checkpoint(checkpoint: str) -> Mapping:
-    path = existing_checkpoint(checkpoint)
+@contextmanager
+def _quiet_logger() -> Iterator[None]:
+    """Keeps mmengine's page of initialisation, a line for every layer, to itself."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
-        given = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
-    except Exception as error:  # A strange file makes the unpickler raise anything.
-        reason = str(error).partition('\n')[0].split('. ')[0]
-        raise UserError(f'{path} is not a checkpoint ({reason})') from None
-    if not isinstance(given, Mapping):
-        raise UserError(f'{path} is not a checkpoint (it holds no state dict)')
-    return given
+        yield
+    finally:
+        logger.setLevel(level)

@@ -75,7 +75,7 @@ def config_head(config: Config) -> Mapping:
     return next((model[part] for part in _HEADS if part in model), {})
 
 
-def testing_pipeline(config: Config) -> list[Mapping]:
+def picture_pipeline(config: Config) -> list[Mapping]:
     """The transforms that a config tests pictures with; none without test data."""
     dataset = config.get('test_dataloader', {}).get('dataset', {})
     # Sets that repeat or join others.
@@ -151,7 +151,7 @@ def picture_steps(
     _check_task(config, steps)
     own = _common_size(_with_padding(config, steps))
     size = Size.of(size) if size else own
-    if size != own and own is not None:
+    if size and own and size != own:
         steps = _for_size(config, steps, own, size)
     steps = _with_padding(config, steps)
     if own is None and steps and config_task(config) == DETECTION:
@@ -258,7 +258,7 @@ def _picture_steps(config: Config) -> tuple[Step, ...]:
     """The steps of the test pipeline itself, without the preprocessor's padding."""
     return tuple(
         step
-        for transform in testing_pipeline(config)
+        for transform in picture_pipeline(config)
         if (step := _read_step(config, dict(transform))) is not None
     )
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmnv3.engine.checkpoint_hook import find_resumable
+from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 
@@ -92,13 +89,10 @@ def set_resume(config: Config, resume: str) -> None:
             (a training that has none yet starts).
 
     Raises:
-        UserError: When the checkpoint does not exist.
+        UserError: When the newest cannot be told.
     """
-    if resume == 'auto':
-        newest = find_resumable(config.work_dir)
-        config.resume, config.load_from = newest is not None, newest and str(newest)
-        return
-    config.resume, config.load_from = True, existing_checkpoint(resume)
+    newest = find_resumable(config.work_dir) if resume == 'auto' else resume
+    config.resume, config.load_from = newest is not None, newest and str(newest)
 
 
 def set_amp(config: Config) -> None:
@@ -158,33 +152,20 @@ def set_drawing(config: Config, show_dir: str | None, show: bool) -> None:
             backend.img_save_dir = os.path.join(os.pardir, show_dir)
 
 
-def existing_checkpoint(path: str) -> str:
-    """Returns the path of a local file as it is; web addresses pass.
+def build_runner(config: Config) -> Runner:
+    """Builds the Runner that a config describes.
 
     Raises:
-        UserError: When there is no such file.
+        UserError: When the checkpoint that it starts from cannot be read, or cannot be
+            resumed from. The Runner itself would find out after loading all data.
     """
-    if '://' not in path and not Path(path).is_file():
-        raise UserError(f'{path}: there is no such checkpoint')
-    return path
-
-
-def build_runner(config: Config) -> Runner:
-    """Builds the Runner that a config describes."""
+    if config.get('resume') and not config.get('load_from'):
+        set_resume(config, 'auto')
+    if config.get('load_from'):
+        meta = read_checkpoint(config.load_from).meta
+        if config.get('resume') and 'iter' not in meta:
+            raise UserError(
+                f'{config.load_from} holds weights and not where training was; start '
+                'from them with --cfg-options load_from=FILE instead of --resume'
+            )
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Prints a :class:`UserError` as one line and ends the process with status 2.
-
-    It also finds one that a data-loading process raised, which arrives with that
-    process's traceback as its text.
-    """
-    try:
-        yield
-    except UserError as error:
-        line = str(error).strip().splitlines()[-1]
-        line = line.removeprefix(f'{UserError.__module__}.{UserError.__name__}: ')
-        print(f'error: {line}', file=sys.stderr)
-        sys.exit(2)

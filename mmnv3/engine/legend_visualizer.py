@@ -57,7 +57,7 @@ class LegendVisualizer(SegLocalVisualizer):
         maps = [
             data_sample.get(key)
             for key, wanted in (('gt_sem_seg', draw_gt), ('pred_sem_seg', draw_pred))
-            if wanted and key in (data_sample or {})
+            if wanted and data_sample is not None and key in data_sample
         ]
         drawn = [
             self._draw_sem_seg(image, labels, classes, palette, with_labels=False)

@@ -7,12 +7,21 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmnv3.arch import NetSpec, Tap, find_taps, get_spec, list_taps, plan_blocks
-from mmnv3.models.layers import Bottleneck, conv_bn_act
+from mmnv3.arch import (
+    NetSpec,
+    Network,
+    Tap,
+    choose_taps,
+    get_spec,
+    list_layers,
+    list_taps,
+)
+from mmnv3.errors import UserError
+from mmnv3.models.layers import Bottleneck, build_layer
 from mmnv3.registry import MODELS
 
 
@@ -44,7 +53,7 @@ class MobileNetV3(BaseModule):
         init_cfg: Initialisation; by default as torchvision's: Kaiming fan-out.
 
     Raises:
-        ValueError: For anything the network cannot do; says what it can.
+        UserError: For anything the network cannot do; says what it can.
     """
 
     def __init__(
@@ -70,49 +79,41 @@ class MobileNetV3(BaseModule):
                 dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1),
             ]
         )
-        self.spec = get_spec(arch, width, tail)
-        plans = {
-            plan.name: plan for plan in plan_blocks(self.spec, output_stride, dilation)
-        }
-        layers = ['stem', *plans, *(['last'] if self.spec.last else [])]
-        names = _tap_names(layers, out_taps, out_indices)
-        self.taps: tuple[Tap, ...] = find_taps(self.spec, names, output_stride)
+        self.network = Network(
+            get_spec(arch, width, tail), output_stride, dilation, padding
+        )
+        self.taps: tuple[Tap, ...] = choose_taps(self.network, out_taps, out_indices)
         self.norm_eval = norm_eval
         self.with_cp = with_cp
 
         order = list(list_taps(self.spec, output_stride))
         deepest = max(self.taps, key=lambda tap: order.index(tap.name))
-        self.layers = layers[: layers.index(deepest.layer) + 1]
+        stages = self.network.stages
+        self.layers = stages[: stages.index(deepest.layer) + 1]
         if not -1 <= frozen_stages < len(self.layers):
-            raise ValueError(
+            raise UserError(
                 f'frozen_stages={frozen_stages} is impossible; possible: -1 to '
                 f'{len(self.layers) - 1} ({self.layers[-1]!r})'
             )
         self.frozen_stages = frozen_stages
 
-        common = dict(
-            norm_cfg=norm_cfg or dict(type='BN', eps=1e-3, momentum=0.01),
-            padding=padding,
-        )
+        norm_cfg = norm_cfg or dict(type='BN', eps=1e-3, momentum=0.01)
+        plans = {plan.name: plan for plan in self.network.plans()}
+        convs = {layer.name: layer for layer in list_layers(self.network)}
         for name in self.layers:
             until = deepest.part if name == deepest.layer else 'out'
             self.add_module(
                 name,
-                (
-                    Bottleneck(plans[name], until=until, **common)
-                    if name in plans
-                    else self._conv(name, **common)
-                ),
+                Bottleneck(plans[name], norm_cfg, padding, until)
+                if name in plans
+                else build_layer(convs[name], norm_cfg),
             )
         self._freeze()
 
-    def _conv(self, name: str, **common: dict | str) -> nn.Module:
-        """Builds the stem or the last 1×1."""
-        spec = getattr(self.spec, name)
-        before = 3 if name == 'stem' else self.spec.blocks[-1].out
-        return conv_bn_act(
-            before, spec.out, spec.kernel, stride=spec.stride, act=spec.act, **common
-        )
+    @property
+    def spec(self) -> NetSpec:
+        """The network's table, tail and width applied."""
+        return self.network.spec
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -171,27 +172,3 @@ class MobileNetV3(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-
-def _tap_names(
-    layers: list[str],
-    out_taps: Sequence[str] | None,
-    out_indices: Sequence[int] | None,
-) -> tuple[str, ...]:
-    """Merges the two ways of naming taps into names."""
-    if out_indices is None:
-        if isinstance(out_taps, str):
-            raise ValueError(f'out_taps={out_taps!r} must be a sequence of names')
-        names = ('C5',) if out_taps is None else tuple(out_taps)
-        if not names:
-            raise ValueError('out_taps is empty; name at least one, as "C5"')
-        return names
-    if out_taps is not None:
-        raise ValueError('give out_taps or out_indices, not both')
-    for index in out_indices:
-        if not -len(layers) <= index < len(layers):
-            raise ValueError(
-                f'out_indices holds {index}; possible: 0 to {len(layers) - 1} '
-                f'({layers[-1]!r})'
-            )
-    return tuple(layers[index] for index in out_indices)

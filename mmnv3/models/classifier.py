@@ -5,8 +5,14 @@ from __future__ import annotations
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
+from mmnv3.arch import follow_backbone
 from mmnv3.models.layers import build_act
 from mmnv3.registry import MODELS
+
+# What the defaults fit: the paper's Large.
+_DEFAULTS = follow_backbone(dict(backbone={}, head=dict(type='MobileNetV3ClsHead')))[
+    'head'
+]
 
 
 @MODELS.register_module()
@@ -31,9 +37,9 @@ class MobileNetV3ClsHead(ClsHead):
     def __init__(
         self,
         num_classes: int = 1000,
-        in_channels: int = 960,
-        hidden_channels: int | None = 1280,
-        act: str = 'hswish',
+        in_channels: int = _DEFAULTS['in_channels'],
+        hidden_channels: int | None = _DEFAULTS['hidden_channels'],
+        act: str = _DEFAULTS['act'],
         dropout_ratio: float = 0.2,
         loss: dict | None = None,
         init_cfg: dict | list[dict] | None = None,

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnv3.arch import BlockPlan
+from mmnv3.arch import PADDINGS, BlockPlan, Layer, block_layers, check_choice
+from mmnv3.arch.layers import SQUEEZE_EXCITE
 from mmnv3.registry import MODELS
 
-PADDINGS = ('same', 'symmetric')
 _ACT_TYPES = {'relu': 'ReLU', 'relu6': 'ReLU6', 'hswish': 'HSwish'}
 GATES = {'sigmoid': nn.Sigmoid, 'hsigmoid': nn.Hardsigmoid}
 
@@ -72,12 +72,9 @@ def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
         stride: The convolution's stride.
 
     Raises:
-        ValueError: For any other padding.
+        UserError: For any other padding.
     """
-    if padding not in PADDINGS:
-        raise ValueError(
-            f'padding={padding!r} is unknown; possible: {", ".join(PADDINGS)}'
-        )
+    check_choice('padding', padding, PADDINGS)
     same = padding == 'same' and stride > 1
     return dict(type='mmnv3.Conv2dSame') if same else None
 
@@ -117,42 +114,27 @@ class ConvNormAct(ConvModule):
         return self.activate(x) if activate and self.with_activation else x
 
 
-def conv_bn_act(
-    in_channels: int,
-    out_channels: int,
-    kernel: int = 1,
-    *,
-    norm_cfg: dict,
-    act: str | None,
-    padding: str,
-    stride: int = 1,
-    dilation: int = 1,
-    groups: int = 1,
-) -> ConvNormAct:
-    """A convolution without bias, its normalisation, and its activation if any.
+def build_layer(layer: Layer, norm_cfg: dict) -> nn.Module:
+    """Builds a layer with weights of a network.
 
     Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        kernel: Kernel size, odd.
+        layer: A convolution, which has no bias but normalisation, or a
+            squeeze-and-excite.
         norm_cfg: Normalisation, as everywhere in OpenMMLab.
-        act: An activation of :data:`mmnv3.arch.spec.ACTIVATIONS`, or None.
-        padding: ``'same'`` or ``'symmetric'``.
-        stride: Stride.
-        dilation: Dilation.
-        groups: Groups; ``in_channels`` makes it depthwise.
     """
+    if layer.kind == SQUEEZE_EXCITE and layer.act:
+        return SqueezeExcite(layer.in_channels, layer.hidden, layer.act)
     return ConvNormAct(
-        in_channels,
-        out_channels,
-        kernel,
-        stride=stride,
-        padding=dilation * (kernel - 1) // 2,
-        dilation=dilation,
-        groups=groups,
-        conv_cfg=same_conv_cfg(padding, stride),
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.dilation * (layer.kernel - 1) // 2,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        conv_cfg=same_conv_cfg(layer.padding, layer.stride),
         norm_cfg=norm_cfg,
-        act_cfg=act and dict(type=_ACT_TYPES[act]),
+        act_cfg=layer.act and dict(type=_ACT_TYPES[layer.act]),
     )
 
 
@@ -169,7 +151,6 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, hidden: int, gate: str = 'hsigmoid') -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.act = nn.ReLU(inplace=True)
         self.expand = nn.Conv2d(hidden, channels, 1)
@@ -177,7 +158,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
-        return x * self.gate(self.expand(self.act(self.reduce(self.pool(x)))))
+        hidden = self.act(self.reduce(F.adaptive_avg_pool2d(x, 1)))
+        return x * self.gate(self.expand(hidden))
 
 
 class Bottleneck(nn.Module):
@@ -195,37 +177,15 @@ class Bottleneck(nn.Module):
         self, plan: BlockPlan, norm_cfg: dict, padding: str, until: str = 'out'
     ) -> None:
         super().__init__()
-        spec = plan.spec
-        common = dict(norm_cfg=norm_cfg, padding=padding)
-        spatial = dict(kernel=spec.kernel, stride=plan.stride, dilation=plan.dilation)
         self.until = until
         self.residual = plan.residual
-        if plan.has_expand:
-            self.expand = conv_bn_act(
-                plan.in_channels,
-                spec.expand,
-                act=spec.act,
-                **common,
-                **(spatial if spec.fused else {}),
-            )
-        if until == 'expand':
-            return
-        if not spec.fused:
-            self.depthwise = conv_bn_act(
-                spec.expand,
-                spec.expand,
-                act=spec.act,
-                groups=spec.expand,
-                **common,
-                **spatial,
-            )
-        if until == 'depthwise':
-            return
-        if plan.se_hidden:
-            self.se = SqueezeExcite(spec.expand, plan.se_hidden, spec.se.gate)
-        self.project = conv_bn_act(
-            spec.expand, spec.out, act=spec.project_act, **common
-        )
+        for layer in block_layers(plan, padding=padding):
+            if not layer.weights():
+                continue
+            part = layer.name.removeprefix(f'{plan.name}.')
+            self.add_module(part, build_layer(layer, norm_cfg))
+            if part == until:
+                break
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Runs the block and keeps what can be tapped.
@@ -238,9 +198,8 @@ class Bottleneck(nn.Module):
             far as they are built.
         """
         found, out = {}, x
-        for name in ('expand', 'depthwise', 'se', 'project'):
-            if name in self._modules:
-                out = found[name] = self._modules[name](out)
+        for name, layer in self.named_children():
+            out = found[name] = layer(out)
         if self.until == 'out':
             found['out'] = x + out if self.residual else out
         return found

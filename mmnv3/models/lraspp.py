@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -10,11 +11,20 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmnv3.arch import backbone_taps, check_choice
 from mmnv3.errors import UserError
 from mmnv3.models.layers import GATES, ConvNormAct
 from mmnv3.registry import MODELS
 
 _Pair = tuple[int, int]
+
+# What the defaults fit: the paper's segmenters.
+_LOW, _HIGH = (
+    tap.channels
+    for tap in backbone_taps(
+        dict(tail='segmentation', out_taps=('block6.depthwise', 'C5'))
+    )
+)
 
 # Figure 10, in pixels: a kernel of the whole 769 pixel training crop, and strides of
 # 16 and 20 cells at output stride 16.
@@ -37,28 +47,28 @@ def pool_window(
         The two, or None for the whole map.
 
     Raises:
-        ValueError: For anything else.
+        UserError: For anything else.
     """
     if pool == 'global':
         return None
     if pool == 'paper':
         side = (_CROP - 1) // output_stride + 1
-        return (side, side), tuple(pixels // output_stride for pixels in _PIXELS)
-    pairs = () if isinstance(pool, str) else tuple(pool)
-    if len(pairs) != 2 or not all(_is_size(pair) for pair in pairs):
-        raise ValueError(
+        return (side, side), (_PIXELS[0] // output_stride, _PIXELS[1] // output_stride)
+    try:
+        kernel, stride = (_read_pair(pair) for pair in pool)
+    except (TypeError, ValueError):
+        raise UserError(
             f"pool={pool!r} is impossible; possible: 'paper', 'global', or "
             '((kernel height, width), (stride height, width)) in cells'
-        )
-    return tuple(pairs[0]), tuple(pairs[1])
+        ) from None
+    return kernel, stride
 
 
-def _is_size(pair: object) -> bool:
-    return (
-        isinstance(pair, Sequence)
-        and len(pair) == 2
-        and all(isinstance(size, int) and size > 0 for size in pair)
-    )
+def _read_pair(pair: Iterable[Any]) -> _Pair:
+    height, width = pair
+    if not all(isinstance(size, int) and size > 0 for size in (height, width)):
+        raise ValueError('not positive numbers of cells')
+    return int(height), int(width)
 
 
 class WindowPool(nn.Module):
@@ -79,15 +89,15 @@ class WindowPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, windows down, windows across)."""
-        if self.window is None:
-            return F.adaptive_avg_pool2d(x, 1)
-        kernel, stride = self.window
-        height, width = x.shape[-2:]
-        fitting = (min(kernel[0], height), min(kernel[1], width))
-        if fitting == (height, width):
-            # The same, and exporters know it as one operator.
-            return F.adaptive_avg_pool2d(x, 1)
-        return F.avg_pool2d(x, fitting, stride)
+        size = x.shape[-2:]
+        kernel, stride = self.window or (size, size)
+        fitting = (min(kernel[0], size[0]), min(kernel[1], size[1]))
+        # The same where they are equal, and exporters know it as one operator.
+        return (
+            F.adaptive_avg_pool2d(x, 1)
+            if fitting == size
+            else F.avg_pool2d(x, fitting, stride)
+        )
 
     def extra_repr(self) -> str:
         """Shows the window."""
@@ -124,13 +134,13 @@ class LRASPPHead(BaseDecodeHead):
             ``ignore_index``.
 
     Raises:
-        ValueError: For a gate or pooling that does not exist.
+        UserError: For a gate or pooling that does not exist.
     """
 
     def __init__(
         self,
         num_classes: int = 19,
-        in_channels: Sequence[int] = (120, 480),
+        in_channels: Sequence[int] = (_LOW, _HIGH),
         channels: int = 128,
         output_stride: int = 16,
         pool: str | Sequence[Sequence[int]] = 'paper',
@@ -142,12 +152,9 @@ class LRASPPHead(BaseDecodeHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
-        if gate not in GATES:
-            raise ValueError(
-                f'gate={gate!r} is unknown; possible: {", ".join(map(repr, GATES))}'
-            )
+        check_choice('gate', gate, GATES)
         if len(in_channels) != 2:
-            raise ValueError(
+            raise UserError(
                 f'in_channels={tuple(in_channels)} must be two numbers: of the shallow '
                 'and of the deep map'
             )
@@ -213,7 +220,8 @@ class RASPPHead(BaseDecodeHead):
 
     Args:
         num_classes: Classes.
-        in_channels: Channels of the map; 480 is ``MobileNetV3(tail='segmentation')``.
+        in_channels: Channels of the map; by default that of
+            ``MobileNetV3(tail='segmentation')``.
         channels: F of Table 7.
         output_stride: Of the map; only a window of ``pool='paper'`` depends on it.
         pool: ``'global'`` (DeepLab's default), ``'paper'`` or sizes, as in
@@ -228,13 +236,13 @@ class RASPPHead(BaseDecodeHead):
         **kwargs: Others of mmseg's ``BaseDecodeHead``.
 
     Raises:
-        ValueError: For a pooling that does not exist.
+        UserError: For a pooling that does not exist.
     """
 
     def __init__(
         self,
         num_classes: int = 19,
-        in_channels: int = 480,
+        in_channels: int = _HIGH,
         channels: int = 256,
         output_stride: int = 16,
         pool: str | Sequence[Sequence[int]] = 'global',

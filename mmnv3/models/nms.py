@@ -97,7 +97,7 @@ def _highest(scores: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 def _class_nms(
     boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_num: int
 ) -> Tensor:
-    """The first ``max_num`` survivors of one suppression for all classes.
+    """Indices of the first ``max_num`` survivors of one suppression for all classes.
 
     Each class is moved to a place of its own, in double precision, since the move would
     cost single precision the digits that decide overlaps close to the threshold. What
@@ -105,6 +105,9 @@ def _class_nms(
     """
     if not boxes.numel():
         return labels
+    if boxes.device.type == 'mps':
+        # It has no double precision. There are a few hundred boxes.
+        boxes, scores, labels = boxes.cpu(), scores.cpu(), labels.cpu()
     boxes, scores = boxes.double(), scores.double()
     low, high = boxes.aminmax()
     boxes = boxes + labels.unsqueeze(1) * (high - low + 1)

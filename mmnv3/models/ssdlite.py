@@ -14,10 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from mmnv3.arch import backbone_taps, check_choice, ssdlite_levels
+from mmnv3.arch.follow import EXTRA_CHANNELS
 from mmnv3.errors import UserError
 from mmnv3.models.layers import same_conv_cfg
 from mmnv3.models.nms import progressive_nms
 from mmnv3.registry import MODELS, TASK_UTILS
+from mmnv3.size import Size
+
+# What the defaults fit: the paper's detector.
+_TAPS = tuple(
+    tap.channels for tap in backbone_taps(dict(tail='detection', out_taps=('C4', 'C5')))
+)
+_NORM_CFG = dict(type='BN', eps=1e-3, momentum=0.03)
 
 
 @MODELS.register_module()
@@ -40,27 +49,27 @@ class SSDLiteNeck(SSDNeck):
 
     def __init__(
         self,
-        in_channels: Sequence[int] = (672, 480),
-        extra_channels: Sequence[int] = (512, 256, 256, 128),
+        in_channels: Sequence[int] = _TAPS,
+        extra_channels: Sequence[int] = EXTRA_CHANNELS,
         width: float = 1.0,
         padding: str = 'same',
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        extras = tuple(max(16, int(width * channels)) for channels in extra_channels)
+        levels = ssdlite_levels(in_channels, extra_channels, width)
         super().__init__(
             in_channels=tuple(in_channels),
-            out_channels=(*in_channels, *extras),
-            level_strides=(2,) * len(extras),
-            level_paddings=(1,) * len(extras),
+            out_channels=levels,
+            level_strides=(2,) * len(extra_channels),
+            level_paddings=(1,) * len(extra_channels),
             l2_norm_scale=None,
             use_depthwise=True,
             conv_cfg=same_conv_cfg(padding),
-            norm_cfg=norm_cfg or dict(type='BN', eps=1e-3, momentum=0.03),
+            norm_cfg=norm_cfg or _NORM_CFG,
             act_cfg=dict(type='ReLU6'),
             init_cfg=init_cfg or dict(type='TruncNormal', layer='Conv2d', std=0.03),
         )
-        self.out_channels: tuple[int, ...] = (*in_channels, *extras)
+        self.out_channels: tuple[int, ...] = levels
 
 
 # An anchor's shape: its scale as a fraction of the image, and width over height.
@@ -127,7 +136,7 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         max_scale: Scale of the last level.
 
     Raises:
-        ValueError: For an unknown layout or a size that is not positive.
+        UserError: For an unknown layout or a size that is not positive.
     """
 
     def __init__(
@@ -138,17 +147,8 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         min_scale: float = 0.2,
         max_scale: float = 0.95,
     ) -> None:
-        if layout not in _SHAPES:
-            raise ValueError(
-                f'layout={layout!r} is unknown; possible: {", ".join(_SHAPES)}'
-            )
-        size = (input_size,) * 2 if isinstance(input_size, int) else tuple(input_size)
-        if len(size) != 2 or min(size) <= 0:
-            raise ValueError(
-                f'input_size={input_size!r} must be one positive number of pixels, '
-                'or (width, height)'
-            )
-        self.input_size: tuple[int, int] = size
+        check_choice('layout', layout, _SHAPES)
+        self.input_size = Size.of(input_size, 'input_size')
         self.layout = layout
         step = (max_scale - min_scale) / (num_levels - 1)
         scales = [*(min_scale + step * level for level in range(num_levels)), 1.0]
@@ -193,9 +193,10 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         Returns:
             (h * w * A, 4), x1, y1, x2, y2 in pixels of the input.
         """
-        key = (*map(int, featmap_size), level_idx, dtype, str(device))
+        rows, columns = map(int, featmap_size)
+        key = (rows, columns, level_idx, dtype, str(device))
         if key not in self._grids:
-            self._grids[key] = self._grid(key[0], key[1], level_idx).to(device, dtype)
+            self._grids[key] = self._grid(rows, columns, level_idx).to(device, dtype)
         return self._grids[key]
 
     def _grid(self, rows: int, columns: int, level: int) -> Tensor:
@@ -237,7 +238,7 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
     def __repr__(self) -> str:
         """Layout, input size and anchors per cell."""
         return (
-            f'{type(self).__name__}(input_size={self.input_size}, '
+            f'{type(self).__name__}(input_size={tuple(self.input_size)}, '
             f'layout={self.layout!r}, num_base_priors={self.num_base_priors})'
         )
 
@@ -347,7 +348,7 @@ class SSDLiteHead(SSDHead):
     def __init__(
         self,
         num_classes: int = 80,
-        in_channels: Sequence[int] = (672, 480, 512, 256, 256, 128),
+        in_channels: Sequence[int] = ssdlite_levels(_TAPS),
         anchor_generator: dict | None = None,
         loss_cls: dict | None = dict(type='mmnv3.SigmoidFocalLoss'),  # noqa: B006
         loss_bbox: dict | None = None,
@@ -366,7 +367,7 @@ class SSDLiteHead(SSDHead):
             num_classes=num_classes,
             in_channels=tuple(in_channels),
             use_depthwise=True,
-            norm_cfg=norm_cfg or dict(type='BN', eps=1e-3, momentum=0.03),
+            norm_cfg=norm_cfg or _NORM_CFG,
             act_cfg=dict(type='ReLU6'),
             anchor_generator=(
                 anchor_generator or dict(type='mmnv3.SSDLiteAnchorGenerator')
@@ -379,7 +380,7 @@ class SSDLiteHead(SSDHead):
             init_cfg=init_cfg or dict(type='Normal', layer='Conv2d', std=0.03),
         )
         if len(self.in_channels) != self.prior_generator.num_levels:
-            raise ValueError(
+            raise UserError(
                 f'in_channels has {len(self.in_channels)} levels and anchor_generator '
                 f'{self.prior_generator.num_levels}; give both the same number'
             )
@@ -426,7 +427,7 @@ class SSDLiteHead(SSDHead):
         if (width, height) != expected:
             raise UserError(
                 f'the network got an input of {width}x{height}, but anchor_generator '
-                f'has input_size={expected}; set it to ({width}, {height})'
+                f'has input_size={tuple(expected)}; set it to ({width}, {height})'
             )
 
     def loss_by_feat_single(
@@ -434,10 +435,7 @@ class SSDLiteHead(SSDHead):
         cls_score: Tensor,
         bbox_pred: Tensor,
         anchor: Tensor,
-        labels: Tensor,
-        label_weights: Tensor,
-        bbox_targets: Tensor,
-        bbox_weights: Tensor,
+        *targets: Tensor,
         avg_factor: int,
     ) -> tuple[Tensor, Tensor]:
         """Losses of one image.
@@ -446,26 +444,19 @@ class SSDLiteHead(SSDHead):
             cls_score: Logits, (A, cls_out_channels).
             bbox_pred: Encoded boxes, (A, 4).
             anchor: Anchors, (A, 4).
-            labels: Classes, (A,); ``num_classes`` is background.
-            label_weights: (A,).
-            bbox_targets: Encoded boxes wanted, (A, 4).
-            bbox_weights: (A, 4), zero for background.
+            *targets: Classes, (A,), where ``num_classes`` is background, and their
+                weights, (A,); encoded boxes wanted, (A, 4), and their weights, (A, 4),
+                zero for background.
             avg_factor: Matched anchors in the batch.
 
         Returns:
             Classification and box loss.
         """
-        if self._has_background:
+        if self.loss_cls is None:
             return super().loss_by_feat_single(
-                cls_score,
-                bbox_pred,
-                anchor,
-                labels,
-                label_weights,
-                bbox_targets,
-                bbox_weights,
-                avg_factor,
+                cls_score, bbox_pred, anchor, *targets, avg_factor=avg_factor
             )
+        labels, label_weights, bbox_targets, bbox_weights = targets
         loss_cls = self.loss_cls(cls_score, labels, label_weights, avg_factor)
         if self.reg_decoded_bbox:
             bbox_pred = self.bbox_coder.decode(anchor, bbox_pred)
@@ -494,24 +485,22 @@ class SSDLiteHead(SSDHead):
         nms = {'type': 'nms', **cfg['nms']}
         plain = set(nms) == {'type', 'iou_threshold'} and nms['type'] == 'nms'
         if not (with_nms and plain) or cfg.get('min_bbox_size', -1) >= 0:
+            maps = cls_score_list, bbox_pred_list, score_factor_list
             return super()._predict_by_feat_single(
-                cls_score_list,
-                bbox_pred_list,
-                score_factor_list,
-                mlvl_priors,
-                img_meta,
-                cfg,
-                rescale,
-                with_nms,
+                *maps, mlvl_priors, img_meta, cfg, rescale, with_nms
             )
-        ranked = _flatten(cls_score_list, self.cls_out_channels)
+        (ranked,) = flatten_maps(
+            [level[None] for level in cls_score_list], self.cls_out_channels
+        )
+        (deltas,) = flatten_maps(
+            [level[None] for level in bbox_pred_list], self.bbox_coder.encode_size
+        )
         threshold = cfg.get('score_thr', 0.0)
         if self._has_background:
             ranked = ranked.softmax(-1)[:, :-1]
         else:
             # The sigmoid keeps the order, so only the detections need it.
             threshold = _logit(threshold)
-        deltas = _flatten(bbox_pred_list, self.bbox_coder.encode_size)
         priors = torch.cat(mlvl_priors)
 
         def decode(index: Tensor) -> Tensor:
@@ -542,6 +531,9 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def _flatten(maps: list[Tensor], size: int) -> Tensor:
-    """Joins (A * size, H, W) maps of all levels into (anchors, size)."""
-    return torch.cat([level.permute(1, 2, 0).reshape(-1, size) for level in maps])
+def flatten_maps(maps: Sequence[Tensor], size: int) -> Tensor:
+    """Joins (N, A * size, H, W) maps of all levels into (N, anchors, size)."""
+    return torch.cat(
+        [level.permute(0, 2, 3, 1).reshape(len(level), -1, size) for level in maps],
+        dim=1,
+    )

@@ -1,10 +1,20 @@
-"""Latencies as people write them on a command line."""
+"""What both searches are asked for on a command line, a latency first of all."""
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Callable
+from pathlib import Path
 
+from mmengine.config import DictAction
+
+from mmnv3.arch import NetSpec
 from mmnv3.errors import UserError
+from mmnv3.search.pool import HERE
+
+# Microseconds of a network in the place of a config's.
+Price = Callable[[NetSpec], float]
 
 _MICROSECONDS = {'us': 1, 'µs': 1, 'ms': 1e3, 's': 1e6}
 
@@ -24,8 +34,10 @@ def parse_latency(text: str, own: float | None = None) -> float:
         UserError: When it is none, or not positive.
     """
     found = re.fullmatch(r'\s*(\d+\.?\d*|\.\d+)\s*(us|µs|ms|s)?\s*', text)
-    unit = found and (_MICROSECONDS[found[2]] if found[2] else own)
-    value = unit and float(found[1]) * unit
+    value = 0.0
+    if found:
+        unit = _MICROSECONDS[found[2]] if found[2] else own
+        value = float(found[1]) * (unit or 0)
     if not value:
         also = '' if own is None else ", or a fraction of the seed's, as 0.7"
         raise UserError(
@@ -33,3 +45,47 @@ def parse_latency(text: str, own: float | None = None) -> float:
             f'unit, as 3.5ms{also}'
         )
     return value
+
+
+def ms(latency_us: float) -> str:
+    """Microseconds as a person reads them: ``1.71 ms``."""
+    return f'{latency_us / 1000:.3g} ms'
+
+
+def add_search_options(
+    parser: argparse.ArgumentParser, prefix: str, trained: str
+) -> None:
+    """Adds what holds out data, seeds, keeps, spreads and overrides.
+
+    Args:
+        parser: Of the tool.
+        prefix: Of its work directories' names.
+        trained: What it trains, in the plural.
+    """
+    parser.add_argument(
+        '--held-out',
+        type=float,
+        default=0.2,
+        help='fraction of the training set to score on (%(default)s)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of everything random')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='where everything goes and an interrupted search continues; by default '
+        f'work_dirs/{prefix} and the name of the config',
+    )
+    parser.add_argument(
+        '--ray',
+        nargs='?',
+        const=HERE,
+        metavar='ADDRESS',
+        help=f'train {trained} side by side: here, or on the Ray cluster at an address',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )

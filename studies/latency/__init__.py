@@ -1,6 +1,7 @@
 """The paper's latency studies, on the CPU at hand.
 
-``study`` is what a study is, and ``studies`` are those of the paper (``figure9`` are
-the networks of one of them); ``measuring`` exports and times the networks, ``results``
-keeps and compares the times, and ``page`` shows them.
+``studies`` says which networks are timed and beside which of the paper's figures (they
+are made by ``entries``, ``figure9`` and ``naive``); ``preparing`` exports them,
+``measuring`` times them, ``results`` keeps the times, ``findings`` compares them, and
+``page`` and ``plots`` show them. ``run`` does one after the other.
 """

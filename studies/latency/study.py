@@ -1,86 +1,11 @@
-"""What a study is, and the networks that it times."""
+"""What a study is."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from mmnv3.deploy.graph import PlainGraph
-from studies.paper.networks import Classifier, Network
-
-
-class NaiveHSwish(nn.Module):
-    """x · ReLU6(x + 3) / 6 as four operations: addition, clipping, product, quotient.
-
-    ``nn.Hardswish`` computes the same in one.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps any shape to itself."""
-        return x * F.relu6(x + 3) / 6
-
-
-def write_naively(module: nn.Module) -> nn.Module:
-    """Puts :class:`NaiveHSwish` in the place of every ``nn.Hardswish``.
-
-    Args:
-        module: A network, which is changed.
-
-    Returns:
-        The network.
-    """
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Hardswish):
-                setattr(parent, name, NaiveHSwish())
-    return module
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A network, in the form in which it is timed.
-
-    Args:
-        network: A row's network.
-        naive: h-swish in operations of their own.
-        precision: ``'fp32'`` or ``'int8'``.
-    """
-
-    network: Network
-    naive: bool = False
-    precision: str = 'fp32'
-
-    def build(self) -> PlainGraph:
-        """The network for one picture, with the same random weights at every call."""
-        torch.manual_seed(0)
-        module = self.network.build()
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                # Keeps the size of what comes in, layer after layer. PyTorch's own
-                # lets it vanish, and quantisers find ranges that no network has.
-                nn.init.kaiming_normal_(layer.weight)
-        if self.naive:
-            write_naively(module)
-        width, height = self.network.size
-        return PlainGraph(module, (1, 3, height, width))
-
-    def digest(self, versions: str = '') -> str:
-        """Names its files: other networks, forms and versions have other names.
-
-        Args:
-            versions: Of the packages that write the files.
-        """
-        what = self.network
-        if isinstance(what, Classifier):
-            # Tables reach one network by several ways.
-            what = replace(what.spec(), name=''), what.size
-        text = repr((what, self.naive, self.precision, versions))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+from studies.latency.variant import Variant
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,5 @@
 """The paper's tables beside what this package's networks count.
 
-What the paper prints is data (``rows``), and so are the reasons of deviations; the
-networks are built and counted (``networks``, ``tables``) when the page and its figures
-are made (``page``).
+What the paper prints is data (``printed``, made of ``tables``, which also sets rows
+beside what is built); ``page`` and ``plots`` show both.
 """
-
-from studies.paper.page import render_page, render_table, write_tables
-from studies.paper.rows import TABLES
-
-__all__ = ['TABLES', 'render_page', 'render_table', 'write_tables']

@@ -1,21 +1,23 @@
-"""What a table of the paper is, and how its rows are set beside what is built."""
+"""What a table of the paper holds, and its rows beside what is built here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from itertools import groupby
 
-from torch import nn
-
-from mmnv3.benchmark.counts import Complexity
-from studies.paper.networks import Classifier, Network, cost
+from mmnv3.arch import Network as ArchNetwork
+from mmnv3.arch import list_layers
+from mmnv3.arch.layers import DEPTHWISE, LINEAR, POOL, SQUEEZE_EXCITE, Layer
+from mmnv3.benchmark import Complexity
+from studies.networks import IMAGENET_CLASSES, Classifier, Network, cost
 
 UNITS = {'M': 1e6, 'B': 1e9}
 
 # Deviations beyond it want a reason.
 TOLERANCE = 0.01
 
-_ACTIVATIONS = {nn.Hardswish: 'HS', nn.ReLU: 'RE'}
+_NON_LINEARITIES = {'hswish': 'HS', 'relu': 'RE', None: ''}
 
 
 @dataclass(frozen=True)
@@ -118,29 +120,32 @@ class Comparison:
         return self.deviation is not None and abs(self.deviation) > TOLERANCE
 
 
-def compare(table: Table, row: Row) -> Iterator[Comparison]:
+def compare(table: Table, row: Row) -> tuple[Comparison, Comparison]:
     """Counts a row's network and sets it beside the print: parameters, then MAdds."""
 
-    def params(found: Complexity) -> int:
+    def read_params(found: Complexity) -> int:
         return found.params - (0 if table.with_norm else found.norm_params)
 
-    def madds(found: Complexity) -> int:
-        return found.madds
+    def beside(kind: str, printed: str, unit: str, why: Reason | None) -> Comparison:
+        read = read_params if kind == 'params' else lambda found: found.madds
+        recount = why and why.recount
+        return Comparison(
+            kind,
+            printed,
+            UNITS[unit],
+            ours=read(cost(row.network)) if row.network else None,
+            why=why,
+            recounted=read(recount(row.network)) if recount else None,
+        )
 
-    for kind, printed, unit, why, read in (
-        ('params', row.params, UNITS['M'], row.why_params, params),
-        ('MAdds', row.madds, UNITS[table.unit], row.why_madds, madds),
-    ):
-        ours = recounted = None
-        if row.network:
-            ours = read(cost(row.network))
-            if why and why.recount:
-                recounted = read(why.recount(row.network))
-        yield Comparison(kind, printed, unit, ours, why, recounted)
+    return (
+        beside('params', row.params, 'M', row.why_params),
+        beside('MAdds', row.madds, table.unit, row.why_madds),
+    )
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """A row of Table 1 or 2; 0 and '' stand for its dashes.
 
     Args:
@@ -163,6 +168,14 @@ class Layer:
     act: str
     stride: int
 
+    def differences(self, other: LayerRow) -> list[str]:
+        """Names the fields in which another row is not as this one."""
+        return [
+            item.name
+            for item in fields(self)
+            if getattr(self, item.name) != getattr(other, item.name)
+        ]
+
 
 @dataclass(frozen=True)
 class LayerTable:
@@ -179,80 +192,68 @@ class LayerTable:
     title: str
     about: str
     network: Classifier
-    rows: tuple[Layer, ...]
+    rows: tuple[LayerRow, ...]
     reasons: dict[int, Reason] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class BuiltLayer:
-    """A layer as it is built.
+    """What is built where the paper has a row.
 
     Args:
-        layer: Read off the modules.
-        params: Parameters.
+        row: It, as the paper would print it.
+        params: Parameters of the module.
         madds: Multiply-adds.
     """
 
-    layer: Layer
+    row: LayerRow
     params: int
     madds: int
 
 
-def read_layers(network: Classifier) -> tuple[BuiltLayer, ...]:
-    """Builds a classifier and reads its layers off the modules."""
-    net, found = network.build(), cost(network)
-    side, layers = network.side, {}
-    for name in net.backbone.layers:
-        layers[f'backbone.{name}'] = layer = _read(getattr(net.backbone, name), side)
-        side = -(-side // layer.stride)
-    channels = net.backbone.out_channels[0]
-    layers['neck'] = Layer(side, channels, f'pool {side}×{side}', 0, 0, False, '', 1)
-    for name, act in (('hidden', _ACTIVATIONS[type(net.head.act)]), ('fc', '')):
-        linear = getattr(net.head, name)
-        layers[f'head.{name}'] = Layer(
-            1,
-            linear.in_features,
-            'conv 1×1, NBN',
-            0,
-            linear.out_features,
-            False,
-            act,
-            1,
+def built_layers(network: Classifier) -> Iterator[BuiltLayer]:
+    """The layers of a classifier, those of a block together, beside its modules."""
+    layers = list_layers(ArchNetwork(network.spec()), network.size, IMAGENET_CLASSES)
+    modules = network.build()
+    for name, group in groupby(layers, _module_of):
+        parts = list(group)
+        params = modules.get_submodule(name).parameters()
+        yield BuiltLayer(
+            _as_printed(parts),
+            sum(parameter.numel() for parameter in params),
+            sum(part.madds for part in parts),
         )
-    return tuple(
-        BuiltLayer(layer, found.layer_params[name], found.layer_madds[name])
-        for name, layer in layers.items()
-    )
 
 
-def _read(module: nn.Module, side: int) -> Layer:
-    """Reads a stem, a last 1×1 or a bottleneck.
-
-    Args:
-        module: The layer.
-        side: Pixels of its input's side.
-    """
-    block = hasattr(module, 'project')
-    spatial = module.depthwise if block else module
-    first = module.expand if hasattr(module, 'expand') else spatial
-    final = module.project if block else module
-    kernel = spatial.conv.kernel_size[0]
-    return Layer(
-        side,
-        first.conv.in_channels,
-        f'{"bneck" if block else "conv"} {kernel}×{kernel}',
-        spatial.conv.out_channels if block else 0,
-        final.conv.out_channels,
-        hasattr(module, 'se'),
-        _ACTIVATIONS[type(spatial.activate)],
-        spatial.conv.stride[0],
-    )
+def _module_of(layer: Layer) -> str:
+    """The module of a classifier that holds a layer: a block, not its parts."""
+    if layer.kind == POOL:
+        return 'neck'
+    if layer.kind == LINEAR:
+        return layer.name
+    return f'backbone.{layer.name.partition(".")[0]}'
 
 
-def differences(printed: Layer, built: Layer) -> tuple[str, ...]:
-    """Names the fields in which a layer is not as printed."""
-    return tuple(
-        item.name
-        for item in fields(Layer)
-        if getattr(printed, item.name) != getattr(built, item.name)
+def _as_printed(parts: list[Layer]) -> LayerRow:
+    """The row of a block, or of a layer that stands alone."""
+    kinds = {part.kind: part for part in parts}
+    first, last, is_block = parts[0], parts[-1], len(parts) > 1
+    spatial = kinds.get(DEPTHWISE, first)
+    if first.kind == POOL:
+        operator = f'pool {first.width}×{first.height}'
+    elif first.kind == LINEAR:
+        operator = 'conv 1×1, NBN'
+    else:
+        operator = (
+            f'{"bneck" if is_block else "conv"} {spatial.kernel}×{spatial.kernel}'
+        )
+    return LayerRow(
+        first.width,
+        first.in_channels,
+        operator,
+        expand=spatial.out_channels if is_block else 0,
+        out=0 if first.kind == POOL else last.out_channels,
+        se=SQUEEZE_EXCITE in kinds,
+        act=_NON_LINEARITIES[spatial.act],
+        stride=spatial.stride,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmnv3.arch import ZOO, get_spec, load_spec, save_spec
+from mmnv3.errors import UserError
 
 
 @pytest.mark.parametrize('arch', ZOO)
@@ -49,14 +50,14 @@ def test_a_wrong_file_is_named_with_the_key(
     changes: dict, message: str, tmp_path: Path
 ) -> None:
     path = _edit(tmp_path / 'net.json', **changes)
-    with pytest.raises(ValueError, match=f'net.json: .*{message}') as error:
+    with pytest.raises(UserError, match=f'net.json: .*{message}') as error:
         load_spec(path)
     assert '\n' not in str(error.value)
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r'gone\.json: there is no such'):
+    with pytest.raises(UserError, match=r'gone\.json: there is no such'):
         load_spec(tmp_path / 'gone.json')
     (tmp_path / 'half.json').write_text('{"format":')
-    with pytest.raises(ValueError, match=r'half\.json: not a readable JSON'):
+    with pytest.raises(UserError, match=r'half\.json: not a readable JSON'):
         load_spec(tmp_path / 'half.json')

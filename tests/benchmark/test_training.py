@@ -19,7 +19,7 @@ from mmnv3.benchmark.training import (
 )
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.engine.config import read_config
-from mmnv3.engine.keep_memory_hook import KeepMemoryHook
+from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
 
@@ -144,7 +144,7 @@ def test_mistakes() -> None:
 def test_the_hook_keeps_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(
-        'mmnv3.engine.keep_memory_hook.keep_freed_memory', lambda: calls.append(1)
+        'mmnv3.engine.hooks.keep_memory_hook.keep_freed_memory', lambda: calls.append(1)
     )
     runner = SimpleNamespace(model=torch.nn.Linear(1, 1))
     KeepMemoryHook().before_run(runner)

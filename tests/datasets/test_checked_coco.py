@@ -69,6 +69,42 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         )
 
 
+def test_the_file_is_parsed_once(tmp_path: Path, monkeypatch) -> None:
+    parsed, loads = [], json.loads
+
+    def count(*args: object, **kwargs: object) -> object:
+        parsed.append(1)
+        return loads(*args, **kwargs)
+
+    monkeypatch.setattr(json, 'loads', count)
+    assert len(build(tmp_path, coco())) == 1
+    assert len(parsed) == 1
+
+
+def test_a_file_without_annotations_is_for_testing_only(tmp_path: Path) -> None:
+    data = coco()
+    del data['annotations']
+    dataset = build(tmp_path, data, test_mode=True)
+    assert len(dataset) == 1
+    assert dataset.get_data_info(0)['instances'] == []
+    with pytest.raises(UserError, match='needs the lists images, annotations, categ'):
+        build(tmp_path, data)
+
+
+def test_backend_args_say_how_to_fetch(tmp_path: Path) -> None:
+    backend_args = dict(backend='mmnv3_elsewhere')
+    with pytest.raises(UserError, match=r'ann\.json: cannot be opened \(No such'):
+        build(tmp_path, coco(), backend_args=backend_args)
+    (tmp_path / 'ann.json').rename(tmp_path / 'ann.json.stored')
+    dataset = CheckedCocoDataset(
+        ann_file=str(tmp_path / 'ann.json'),
+        data_prefix=dict(img=str(tmp_path)),
+        metainfo=dict(classes=('cat', 'dog')),
+        backend_args=backend_args,
+    )
+    assert dataset.get_data_info(0)['instances'][0]['bbox'] == [10, 10, 30, 30]
+
+
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is logged, which mmengine's loggers do not pass on."""

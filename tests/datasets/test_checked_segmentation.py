@@ -3,13 +3,18 @@
 from pathlib import Path
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
-from mmseg.datasets.transforms import RandomCrop
+from mmseg.datasets.transforms import LoadAnnotations, RandomCrop
 from mmseg.models import SegDataPreProcessor
 
-from mmnv3.datasets import CheckedCityscapesDataset, CheckedSegDataset
+from mmnv3.datasets import (
+    CheckedCityscapesDataset,
+    CheckedSegDataset,
+    LoadCheckedLabels,
+)
 from mmnv3.errors import UserError
 
 PREFIX = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
@@ -143,6 +148,69 @@ def test_wrong_labels_are_named(case: str, root: Path) -> None:
     data = cityscapes(root)
     with pytest.raises(UserError, match=rf'a_gtFine_labelTrainIds\.png {message}'):
         data[0]
+
+
+@pytest.mark.parametrize('reduce_zero_label', [False, True])
+@pytest.mark.parametrize(
+    'label_map', [None, {0: 1, 1: 0, 2: 255, 3: 255}, {7: 3, 254: 9}]
+)
+def test_labels_are_those_of_mmseg(
+    reduce_zero_label: bool, label_map: dict | None, root: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 256, (40, 60), np.uint8)
+    write_labels(root, 'a', labels)
+    given = dict(
+        seg_map_path=str(labels_path(root, 'a')),
+        reduce_zero_label=reduce_zero_label,
+        label_map=label_map,
+        num_classes=256,
+    )
+    results = [
+        load.transform({**given, 'seg_fields': []})
+        for load in (LoadAnnotations(), LoadCheckedLabels())
+    ]
+    expected, found = (result['gt_seg_map'] for result in results)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+    assert results[1]['seg_fields'] == ['gt_seg_map']
+
+
+def test_labels_are_decoded_once(root: Path, monkeypatch) -> None:
+    decoded = []
+    decode = mmcv.imfrombytes
+    monkeypatch.setattr(
+        'mmcv.imfrombytes',
+        lambda *args, **kwargs: decoded.append(1) or decode(*args, **kwargs),
+    )
+    transform = LoadCheckedLabels()
+    transform.transform(
+        dict(
+            seg_map_path=str(labels_path(root, 'a')), reduce_zero_label=False,
+            num_classes=19, seg_fields=[],
+        )
+    )  # fmt: skip
+    assert len(decoded) == 1
+
+
+def test_the_pipeline_must_not_contradict_the_data_set(root: Path) -> None:
+    data = cityscapes(root)
+    data.pipeline.transforms[1].reduce_zero_label = True
+    with pytest.raises(UserError, match='reduce_zero_label is True in the pipeline'):
+        data[0]
+
+
+def test_labels_that_are_kept_elsewhere_load(root: Path) -> None:
+    path = labels_path(root, 'a')
+    path.rename(f'{path}.stored')
+    load = LoadCheckedLabels(backend_args=dict(backend='mmnv3_elsewhere'))
+    found = load.transform(
+        dict(
+            seg_map_path=str(path), reduce_zero_label=False, num_classes=19,
+            seg_fields=[],
+        )
+    )  # fmt: skip
+    assert found['gt_seg_map'].tolist() == [[0, 1, 2, 3, 13, 255]] * 4
 
 
 @pytest.mark.parametrize('keep', [0, 0.5])

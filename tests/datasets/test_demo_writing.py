@@ -280,6 +280,6 @@ def test_tool_writes_says_so_and_refuses_in_one_line(tmp_path: Path) -> None:
     assert again.returncode == 0 and 'already there' in again.stdout
     for wrong in (('--out', out, '--seed', '9'), ('--out', out, '--size', '7')):
         refused = run_tool(*wrong)
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert len(refused.stderr.strip().splitlines()) == 1
     assert json.loads(Path(out, annotation_path('val')).read_text())['info']['val'] == 2

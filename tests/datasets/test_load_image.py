@@ -1,6 +1,7 @@
 """Pictures that cannot be read, or not whole."""
 
 from pathlib import Path
+from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -58,6 +59,37 @@ def test_other_files_are_named(content: bytes, tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'gone\.jpg: cannot be opened \(No such file'):
         read_image(tmp_path / 'gone.jpg')
+
+
+@pytest.mark.parametrize('key', ['backend_args', 'file_client_args'])
+def test_backend_args_say_how_to_fetch(
+    picture: np.ndarray, key: str, tmp_path: Path
+) -> None:
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), picture)
+    path.rename(f'{path}.stored')
+    load = LoadCheckedImage(**{key: dict(backend='mmnv3_elsewhere')})
+    assert np.array_equal(load.transform(dict(img_path=str(path)))['img'], picture)
+    with pytest.raises(UserError, match=r'a\.png: cannot be opened'):
+        LoadCheckedImage().transform(dict(img_path=str(path)))
+
+
+def test_pillow_says_it_alike(tmp_path: Path) -> None:
+    path = tmp_path / 'a.png'
+    path.write_text('hello')
+    with pytest.raises(UserError, match=r'a\.png: not a readable picture'):
+        read_image(path, backend='pillow')
+
+
+def test_an_address_that_cannot_be_reached_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fetch(*_: object, **__: object) -> bytes:
+        raise URLError('no route to host')
+
+    monkeypatch.setattr('mmengine.fileio.get', fetch)
+    with pytest.raises(UserError, match=r'^http://a/b\.jpg: cannot be op.*no route'):
+        read_image('http://a/b.jpg')
 
 
 def test_training_skips_and_counts(

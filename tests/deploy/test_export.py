@@ -4,13 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import openvino
 import pytest
 import torch
+from torch import nn
 
 from mmnv3.deploy import export as exporting
 from mmnv3.deploy.export import FORMATS, export_config, export_graph
+from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
@@ -81,15 +84,18 @@ def test_what_does_not_fit_is_refused(checkpoint, tmp_path, monkeypatch) -> None
     large = {'model.test_cfg.min_bbox_size': 0}
     for args, message in (
         ((DEMO, 'gone.pth', out, 'onnx'), 'gone.pth: there is no such checkpoint'),
-        ((DEMO, text, out, 'onnx'), 'text.pth is not a checkpoint'),
-        ((DEMO, tmp_path / 'list.pth', out, 'onnx'), 'list.pth is not a checkpoint'),
+        ((DEMO, text, out, 'onnx'), 'text.pth cannot be read as a check'),
+        ((DEMO, tmp_path / 'list.pth', out, 'onnx'), 'list.pth holds no state dict'),
         ((street, checkpoint, out, 'onnx'), 'demo.pth does not fit'),
         ((DEMO, checkpoint, out, 'onnx', (300, 320)), 'for 320x320, not 300x320'),
-        ((DEMO, checkpoint, out, 'onnx', (0, 320)), 'must be two positive numbers'),
+        (
+            (DEMO, checkpoint, out, 'onnx', (0, 320)),
+            'is no size; give a positive number',
+        ),
         ((DEMO, checkpoint, out, 'onnx', None, soft), "'soft_nms'.* cannot be"),
         ((DEMO, checkpoint, out, 'onnx', None, large), 'min_bbox_size cannot be'),
         ((DEMO, checkpoint, out, 'openvino'), r'a\.onnx: .* openvino end in \.xml'),
-        ((street, None, out, 'onnx'), 'say which to export with --size'),
+        ((street, None, out, 'onnx'), 'say one with --size WIDTH HEIGHT'),
     ):
         with pytest.raises(UserError, match=message) as error:
             export_config(*(str(a) if isinstance(a, Path) else a for a in args))
@@ -153,3 +159,24 @@ def test_openvino_files_are_static(exported) -> None:
     assert list(model.input('image').shape) == [1, 3, 128, 193]
     kinds = {operation.get_type_name() for operation in model.get_ops()}
     assert 'GroupConvolution' in kinds and 'BatchNormInference' not in kinds
+
+
+def test_averages_over_whole_maps_are_one_operator(tmp_path: Path) -> None:
+    """PyTorch's exporter writes three where maps are channels-last."""
+    for pools, wanted in (
+        ((1, 1), ['GlobalAveragePool', 'GlobalAveragePool']),
+        ((2, 1), ['AveragePool', 'ReduceMean']),
+    ):
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), *map(nn.AdaptiveAvgPool2d, pools)
+        )
+        net.to(memory_format=torch.channels_last)
+        graph = PlainGraph(net, (1, 3, 8, 8))
+        path = tmp_path / 'pools.onnx'
+        export_graph(graph, plain_info(graph), path, 'onnx')
+        found = [node.op_type for node in onnx.load(path).graph.node]
+        assert [op for op in found if 'Pool' in op or 'Mean' in op] == wanted
+        x = torch.randn(1, 3, 8, 8)
+        outputs = load_runtime(path)(x.numpy())
+        (value,) = outputs.values()
+        np.testing.assert_allclose(value, net(x).detach(), atol=1e-5)

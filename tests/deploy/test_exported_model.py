@@ -53,6 +53,48 @@ def segmentation(sets: Path) -> tuple[Case, dict]:
     return Case('configs/lraspp_mnv3_small_demo.py', (128, 128), data), data
 
 
+def padded(sets: Path) -> tuple[Case, dict]:
+    """The network sees more than the picture, and masks have to be cut."""
+    data = {
+        **segmentation(sets)[1],
+        'model.data_preprocessor.test_cfg': dict(size=(160, 192)),
+    }
+    return Case('configs/lraspp_mnv3_small_demo.py', (192, 160), data), data
+
+
+def resized(sets: Path) -> tuple[Case, dict]:
+    """The network sees an enlarged picture in windows; logits have to shrink."""
+    steps = [
+        dict(type='mmnv3.LoadCheckedImage'),
+        dict(type='Resize', scale=(192, 160)),
+        dict(type='LoadAnnotations'),
+        dict(type='PackSegInputs'),
+    ]
+    data = {
+        **segmentation(sets)[1],
+        'test_dataloader.dataset.pipeline': steps,
+        'model.test_cfg': dict(mode='slide', crop_size=(96, 96), stride=(64, 80)),
+    }
+    return Case('configs/lraspp_mnv3_small_demo.py', (192, 160), data), data
+
+
+def letterbox(sets: Path) -> tuple[Case, dict]:
+    case, data = detection(sets)
+    pipeline = read_config(case.config).test_dataloader.dataset.pipeline
+    data = {
+        **data,
+        'test_dataloader.dataset.pipeline': [
+            pipeline[0],
+            dict(type='Resize', scale=(160, 160), keep_ratio=True),
+            dict(type='Pad', size=(192, 192), pad_val=114),
+            *pipeline[2:],
+        ],
+        'model.bbox_head.anchor_generator.input_size': 192,
+    }
+    del data['test_dataloader.dataset.pipeline.1.scale']
+    return Case(case.config, (192, 192), data), data
+
+
 def classification(sets: Path) -> tuple[Case, dict]:
     data = {
         'test_dataloader.dataset': dict(
@@ -74,7 +116,14 @@ def classification(sets: Path) -> tuple[Case, dict]:
     return Case('configs/mnv3_small_imagenet.py', (224, 224), data), data
 
 
-TASKS = dict(detection=detection, segmentation=segmentation, classes=classification)
+TASKS = dict(
+    detection=detection,
+    letterbox=letterbox,
+    segmentation=segmentation,
+    padded=padded,
+    resized=resized,
+    classes=classification,
+)
 
 
 @pytest.fixture(scope='module')
@@ -124,7 +173,7 @@ def test_metrics_and_predictions_are_those_of_the_checkpoint(
     assert metrics == pytest.approx(own, abs=0.01) and metrics
     assert len(found) == len(expected) == 3  # The last of two batches is not full.
     for ours, theirs in zip(found, expected, strict=True):
-        if task == 'detection':
+        if task in ('detection', 'letterbox'):
             ours, theirs = ours['pred_instances'], theirs['pred_instances']
             assert len(ours['scores']) == len(theirs['scores']) > 20
             torch.testing.assert_close(
@@ -133,7 +182,7 @@ def test_metrics_and_predictions_are_those_of_the_checkpoint(
             apart = (ours['bboxes'][:, None] - theirs['bboxes']).abs().amax(-1)
             apart[ours['labels'][:, None] != theirs['labels']] = torch.inf
             assert apart.min(1).values.max() < 0.05
-        elif task == 'segmentation':
+        elif task in ('segmentation', 'padded', 'resized'):
             masks = [x['pred_sem_seg']['data'] for x in (ours, theirs)]
             assert masks[0].shape == masks[1].shape == (1, 128, 128)
             assert (masks[0] == masks[1]).float().mean() > 0.999
@@ -176,6 +225,9 @@ def test_what_does_not_fit_is_told(trained, exported) -> None:
         with pytest.raises(UserError, match=message) as error:
             set_exported(read_config(config, options), file)
         assert '\n' not in str(error.value)
+    other = {'test_dataloader.dataset.pipeline.1.interpolation': 'nearest'}
+    with pytest.raises(UserError, match='does not bring pictures to its size as'):
+        set_exported(read_config(CASES['wide'].config, other), file)
     model = ExportedModel(str(exported.file('wide', 'onnx')))
     with pytest.raises(UserError, match=r'of 64x32 and .* takes 193x128; export it'):
         model(torch.zeros(1, 3, 32, 64), [])

@@ -213,6 +213,17 @@ def test_folders_are_predicted_in_order_without_unreadable_files(
         np.testing.assert_allclose(result.scores, predict(path).scores, atol=1e-5)
 
 
+@pytest.mark.parametrize('batch', [1, 3])
+def test_a_file_may_be_named_twice(weights, folder, batch) -> None:
+    predict = weights.predictor('wide', batch=batch)
+    files = [folder / '1.png', folder / '1.png', folder / '0.jpg', folder / '3.png']
+    with pytest.warns(Remark, match='1 of 4 files skipped'):
+        found = list(predict.stream(files))
+    assert [file.name for file, _ in found] == ['1.png', '1.png', '3.png']
+    np.testing.assert_array_equal(found[0][1].boxes, found[1][1].boxes)
+    assert not np.array_equal(found[1][1].boxes, found[2][1].boxes)
+
+
 def test_folders_are_read_little_by_little(weights, folder, monkeypatch) -> None:
     read, threads = [], set()
 

@@ -94,6 +94,30 @@ WRONG = {
         ['train.py', '{config}', '--resume', 'gone.pth'],
         'gone.pth: there is no such checkpoint',
     ),
+    'a damaged checkpoint to test': (
+        ['test.py', '{config}', '{half}'],
+        'half.pth cannot be read as a checkpoint, it may be damaged',
+    ),
+    'a damaged checkpoint to resume from': (
+        ['train.py', '{config}', '--resume', '{half}'],
+        'half.pth cannot be read as a checkpoint, it may be damaged',
+    ),
+    'a damaged checkpoint to start from': (
+        ['train.py', '{config}', '--cfg-options', 'load_from={half}'],
+        'half.pth cannot be read as a checkpoint, it may be damaged',
+    ),
+    'weights alone to resume from': (
+        ['train.py', '{config}', '--resume', '{bare}'],
+        'bare.pth holds weights and not where training was; .* load_from=FILE',
+    ),
+    'an unknown network': (
+        ['train.py', '{config}', '--cfg-options', 'model.backbone.arch=huge'],
+        "^error: .*'huge'",
+    ),
+    'an impossible width': (
+        ['train.py', '{config}', '--cfg-options', 'model.backbone.width=-1'],
+        '^error: .*width',
+    ),
     'another num_classes': (
         ['test.py', '{config}', '{trained}/iter_6.pth',
          '--cfg-options', 'model.bbox_head.num_classes=5'],
@@ -137,14 +161,22 @@ def test_what_is_wrong_is_said_in_one_line(
     args, message = WRONG[case]
     if 'amp' in message and torch.cuda.is_available():
         pytest.skip('there is a GPU')
-    args = [arg.format(config=config, trained=trained) for arg in args]
-    done = tool(*args[:2], '--work-dir', tmp_path, *args[2:])
+    half, bare = tmp_path / 'half.pth', tmp_path / 'bare.pth'
+    whole = (trained / 'iter_6.pth').read_bytes()
+    half.write_bytes(whole[: len(whole) // 2])
+    torch.save(weights(trained / 'iter_6.pth'), bare)
+    paths = dict(config=config, trained=trained, half=half, bare=bare)
+    args = [arg.format(**paths) for arg in args]
+    work_dir = tmp_path / 'work'
+    done = tool(*args[:2], '--work-dir', work_dir, *args[2:])
     assert done.returncode == 2, done.stderr
     line = last_line(done.stderr)
     assert line.startswith('error: ')
     assert re.search(message, line), line
     assert 'Traceback' not in done.stderr
-    assert not list(tmp_path.glob('*.pth')) or case.startswith('a loss')
+    assert not list(work_dir.glob('*.pth')) or case.startswith('a loss')
+    # A checkpoint is opened before anything is built.
+    assert not work_dir.exists() or 'checkpoint' not in case
 
 
 def test_a_truncated_picture_is_skipped_in_training_and_named_in_testing(

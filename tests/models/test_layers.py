@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmnv3.arch import ZOO, plan_blocks
+from mmnv3.arch import ZOO, Layer, plan_blocks
+from mmnv3.errors import UserError
 from mmnv3.models.layers import (
     Bottleneck,
     Conv2dSame,
     SqueezeExcite,
-    conv_bn_act,
+    build_layer,
     same_conv_cfg,
 )
 
@@ -69,7 +70,7 @@ def test_same_padding_of_a_dilated_convolution() -> None:
 def test_padding_names() -> None:
     assert same_conv_cfg('symmetric') is None
     assert same_conv_cfg('same', stride=1) is None
-    with pytest.raises(ValueError, match='same, symmetric'):
+    with pytest.raises(UserError, match='same, symmetric'):
         same_conv_cfg('valid')
 
 
@@ -108,8 +109,8 @@ def test_block_parts_come_in_the_paper_order() -> None:
 @pytest.mark.parametrize('stride', [1, 2])
 def test_folding_normalisation_changes_nothing(stride: int) -> None:
     torch.manual_seed(0)
-    layer = conv_bn_act(
-        8, 8, 5, norm_cfg=dict(type='BN'), act='hswish', padding='same', stride=stride
+    layer = build_layer(
+        Layer('conv', 8, 8, kernel=5, stride=stride, act='hswish'), dict(type='BN')
     )
     layer.train()(3 + 2 * torch.randn(4, 8, 16, 15))  # Gives it statistics.
     torch.nn.init.normal_(layer.norm.weight)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import ZOO, get_spec, list_taps, save_spec
+from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from tests.models.parity import copy_in_order, shake_norms
 
@@ -170,7 +171,7 @@ def test_memory_layout_does_not_leak_into_results() -> None:
     ],
 )
 def test_impossible_options_say_what_is_possible(kwargs: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         MobileNetV3(**kwargs)
     assert '\n' not in str(error.value)
 

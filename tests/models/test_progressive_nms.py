@@ -85,3 +85,34 @@ def test_the_highest_scores_are_found_among_the_best_anchors(num_classes: int) -
         best, anchors, labels = _highest(scores, size)
         assert torch.equal(best, scores.flatten().sort(descending=True).values[:size])
         assert torch.equal(scores[anchors, labels], best)
+
+
+class OnMps(torch.Tensor):
+    """A tensor that says it is on Apple's GPU, which has no double precision."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device('mps')
+
+    def double(self) -> torch.Tensor:
+        raise TypeError('the MPS framework does not support float64')
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_device_without_double_precision_suppresses_alike() -> None:
+    torch.manual_seed(0)
+    # Far from the origin and in many classes, where single precision errs.
+    corners = 3000 + 200 * torch.rand(300, 2)
+    boxes = torch.cat((corners, corners + 10 + 40 * torch.rand(300, 2)), 1)
+    scores = torch.rand(300, 40)
+    settings = dict(iou_threshold=0.4, score_threshold=0.3, max_num=50)
+    expected = progressive_nms(scores, lambda index: boxes[index], **settings)
+    there = boxes.as_subclass(OnMps)
+    found = progressive_nms(
+        scores.as_subclass(OnMps), lambda index: there[index], **settings
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert isinstance(ours, OnMps)
+        assert torch.equal(ours.as_subclass(torch.Tensor), theirs)

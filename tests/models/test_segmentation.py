@@ -135,7 +135,7 @@ def test_the_papers_windows() -> None:
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: LRASPPHead(gate='tanh'), "gate='tanh' is unknown; possible: 'sigm"),
+        (lambda: LRASPPHead(gate='tanh'), "gate='tanh' is unknown; possible: sigm"),
         (lambda: LRASPPHead(pool='local'), "pool='local' is impossible; possible: 'p"),
         (lambda: LRASPPHead(pool=((3, 3), (0, 1))), 'is impossible'),
         (lambda: RASPPHead(pool=(3, 3)), 'is impossible'),
@@ -143,7 +143,7 @@ def test_the_papers_windows() -> None:
     ],
 )
 def test_what_is_impossible_is_refused(make, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make()
 
 

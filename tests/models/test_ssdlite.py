@@ -12,6 +12,7 @@ from torchvision.io import ImageReadMode, read_image
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.ops import box_iou
 
+from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3, SSDLiteHead, SSDLiteNeck
 from tests.models.parity import calibrate_norms, copy_in_order, shake_norms
 
@@ -334,12 +335,12 @@ def test_anchors_for_another_input_are_refused() -> None:
     head = parts[2]
     maps = run(parts, torch.randn(1, 3, 256, 256))
     meta = dict(img_shape=(256, 256), pad_shape=(256, 256))
-    with pytest.raises(ValueError, match=r'256x256.*set it to \(256, 256\)'):
+    with pytest.raises(UserError, match=r'256x256.*set it to \(256, 256\)'):
         head.predict_by_feat(*maps, batch_img_metas=[meta])
-    with pytest.raises(ValueError, match=r'256x256.*set it to \(256, 256\)'):
+    with pytest.raises(UserError, match=r'256x256.*set it to \(256, 256\)'):
         head.loss_by_feat(*maps, targets()[0], [meta])
 
 
 def test_levels_must_agree() -> None:
-    with pytest.raises(ValueError, match='same number'):
+    with pytest.raises(UserError, match='same number'):
         SSDLiteHead(in_channels=(8, 8))

@@ -5,6 +5,7 @@ import torch
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from mmnv3.errors import UserError
 from mmnv3.models import SSDLiteAnchorGenerator
 
 MAPS = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
@@ -84,8 +85,8 @@ def test_paper_layout_measures_by_the_shorter_side() -> None:
 
 
 def test_wrong_options_say_what_is_possible() -> None:
-    with pytest.raises(ValueError, match='tensorflow, torchvision'):
+    with pytest.raises(UserError, match='tensorflow, torchvision'):
         SSDLiteAnchorGenerator(layout='caffe')
-    with pytest.raises(ValueError, match='input_size'):
+    with pytest.raises(UserError, match='input_size'):
         SSDLiteAnchorGenerator(input_size=(320, 0))
     assert 'tensorflow' in repr(SSDLiteAnchorGenerator())

@@ -10,12 +10,15 @@ import torch
 
 from mmnv3.arch import ZOO
 from mmnv3.errors import UserError
-from studies.latency import measuring
+from studies.latency import preparing, run
+from studies.latency.contrasts import by_first_word
 from studies.latency.figure9 import STEPS, step_specs
+from studies.latency.naive import NaiveHSwish, write_naively
 from studies.latency.results import Results
-from studies.latency.studies import STUDIES, by_first_word
-from studies.latency.study import Entry, NaiveHSwish, Study, Variant, write_naively
-from studies.paper.networks import Classifier, cost
+from studies.latency.studies import STUDIES
+from studies.latency.study import Entry, Study
+from studies.latency.variant import Variant
+from studies.networks import Classifier, cost
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'latency_study.py')
 
@@ -193,17 +196,17 @@ def test_what_was_measured_is_not_measured_again(
     common += ['--work-dir', str(tmp_path), '--runs', '2']
     run_tool(monkeypatch, *common)
     calls = []
-    measure = measuring.measure_study
+    measure = run.measure_study
     monkeypatch.setattr(
-        measuring, 'measure_study', lambda *args: calls.append(args) or measure(*args)
+        run, 'measure_study', lambda *args: calls.append(args) or measure(*args)
     )
     run_tool(monkeypatch, *common)
     assert not calls
     run_tool(monkeypatch, *common, '--fresh')
     assert len(calls) == 1
     # Another version of a package.
-    machine = {**measuring.describe_machine(1), 'packages': {'torch': 'other'}}
-    monkeypatch.setattr(measuring, 'describe_machine', lambda threads: machine)
+    machine = {**run.describe_machine(1), 'packages': {'torch': 'other'}}
+    monkeypatch.setattr(run, 'describe_machine', lambda threads: machine)
     run_tool(monkeypatch, *common)
     assert len(calls) == 2
 
@@ -212,8 +215,8 @@ def test_a_missing_runtime_is_left_out(tiny, tmp_path: Path, monkeypatch) -> Non
     def require(package: str, extra: str) -> None:
         raise UserError(f'{package} is not installed')
 
-    monkeypatch.setattr(measuring, 'find_spec', lambda package: None)
-    monkeypatch.setattr(measuring, 'require', require)
+    monkeypatch.setattr(preparing, 'find_spec', lambda package: None)
+    monkeypatch.setattr(preparing, 'require', require)
     out = tmp_path / 'page.md'
     common = ['--out', str(out), '--study', 'tiny', '--runs', '2']
     common += ['--work-dir', str(tmp_path / 'work')]
@@ -222,7 +225,7 @@ def test_a_missing_runtime_is_left_out(tiny, tmp_path: Path, monkeypatch) -> Non
     assert 'openvino is left out: openvino is not installed.' in page
     assert '| PyTorch' in page and '| LiteRT' not in page
     with pytest.raises(UserError, match='nothing to measure with; litert is left out'):
-        measuring.installed_backends(['litert'])
+        preparing.installed_backends(['litert'])
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,10 @@ import pytest
 
 from mmnv3.benchmark.clock import Summary
 from mmnv3.errors import UserError
-from studies.latency.page import render_page, write_studies
-from studies.latency.results import (
-    Measured,
-    Results,
-    Timed,
-    changes,
-    correlate,
-    correlations,
-)
+from studies.latency.findings import changes, correlate, correlations
+from studies.latency.page import render_page
+from studies.latency.results import Measured, Results, Timed
+from studies.latency.run import write_page
 from studies.latency.studies import STUDIES
 
 REMEDY = (
@@ -76,7 +71,7 @@ def test_contrasts() -> None:
 
 
 def test_the_page(results: Results, tmp_path: Path) -> None:
-    files = write_studies(results, tmp_path / 'page.md')
+    files = write_page(results, tmp_path / 'page.md')
     page = (tmp_path / 'page.md').read_text(encoding='utf-8')
     assert page.count('a processor (AVX2), 2 cores, 1 thread') == 1
     assert 'x is left out.' in page
@@ -99,9 +94,9 @@ def test_rendering_again_gives_the_same(tmp_path: Path) -> None:
     results = Results({'4': make('4')})
     results.write(tmp_path / 'page.json')
     read = Results.read(tmp_path / 'page.json')
-    write_studies(results, tmp_path / 'page.md')
+    write_page(results, tmp_path / 'page.md')
     first = (tmp_path / 'page.md').read_text(encoding='utf-8')
-    write_studies(read, tmp_path / 'page.md')
+    write_page(read, tmp_path / 'page.md')
     assert (tmp_path / 'page.md').read_text(encoding='utf-8') == first
     assert not list(tmp_path.glob('*.tmp'))
 
@@ -110,7 +105,7 @@ def test_numbers_of_other_networks_are_refused(results, tmp_path: Path) -> None:
     measured = results.studies['6']
     results.studies['6'] = replace(measured, networks=measured.networks[1:])
     with pytest.raises(UserError, match=r'other rows .* --study 6 --fresh'):
-        write_studies(results, tmp_path / 'page.md')
+        write_page(results, tmp_path / 'page.md')
     assert not list(tmp_path.iterdir())
 
 
@@ -124,7 +119,7 @@ def test_a_file_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_pages_and_numbers_that_cannot_be_written(results, tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
-    for write in (lambda path: write_studies(results, path), results.write):
+    for write in (lambda path: write_page(results, path), results.write):
         with pytest.raises(UserError, match='cannot be written'):
             write(tmp_path / 'file' / 'page.md')
 

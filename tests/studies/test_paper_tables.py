@@ -8,19 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmnv3.arch import get_spec, set_outputs
 from mmnv3.benchmark import count
 from mmnv3.errors import UserError
 from mmnv3.models import LRASPPHead, MobileNetV3
-from mmnv3.registry import MODELS
-from studies.paper import TABLES, render_page, write_tables
-from studies.paper.networks import Classifier, Segmenter, cost
-from studies.paper.page import FIGURES
-from studies.paper.rows import (
+from studies.networks import Classifier, Detector, Segmenter, cost
+from studies.paper.page import write_page
+from studies.paper.plots import FRONTIERS
+from studies.paper.printed import (
     CHECKPOINTS,
     CUT,
     DIGITS,
@@ -29,15 +26,9 @@ from studies.paper.rows import (
     TABLE_7,
     TABLE_8,
     TABLE_9,
+    TABLES,
 )
-from studies.paper.tables import (
-    LayerTable,
-    Row,
-    Table,
-    compare,
-    differences,
-    read_layers,
-)
+from studies.paper.tables import LayerTable, Row, Table, built_layers, compare
 
 ROOT = Path(__file__).parents[2]
 TOOL = str(ROOT / 'tools' / 'paper_tables.py')
@@ -61,15 +52,15 @@ def rounded(value: float, digits: int) -> str:
     return f'{value:.{digits}f}'
 
 
-def test_the_committed_page_is_what_the_code_writes() -> None:
-    assert PAGE.read_text(encoding='utf-8') == render_page(), REMEDY
+def test_the_committed_page_is_what_the_code_writes(paper_page: str) -> None:
+    assert PAGE.read_text(encoding='utf-8') == paper_page, REMEDY
 
 
 def test_the_page_has_every_table_and_its_figures() -> None:
     page = PAGE.read_text(encoding='utf-8')
     for number in range(1, 10):
         assert f'\n## Table {number}: ' in page
-    for figure in FIGURES:
+    for figure in FRONTIERS:
         assert f']({figure.file})' in page
         head = (PAGE.parent / figure.file).read_bytes()
         assert head.startswith(b'\x89PNG') and 20_000 < len(head) < 300_000
@@ -156,11 +147,11 @@ def test_the_misprint_of_table_2() -> None:
 
 @pytest.mark.parametrize('table', LAYERED, ids=lambda table: table.title.split(':')[0])
 def test_layers_are_as_printed_or_have_a_reason(table: LayerTable) -> None:
-    built = read_layers(table.network)
+    built = list(built_layers(table.network))
     unlike = {
         index
         for index, (row, layer) in enumerate(zip(table.rows, built, strict=True))
-        if differences(row, layer.layer)
+        if row.differences(layer.row)
     }
     assert unlike == set(table.reasons)
     found = cost(table.network)
@@ -188,38 +179,34 @@ def test_all_multipliers_and_resolutions_are_there() -> None:
 
 # The configs of Tables 6, 7 and 8, in the order of the rows.
 CONFIGS = [
-    (TABLE_6, 'mmdet', 'ssdlite_{}_coco.py', (
+    (TABLE_6, 'ssdlite_{}_coco', (
         'mnv1', 'mnv2', 'mnasnet_a1', 'mnv3_large_full', 'mnv3_large', 'mnv2_035',
         'mnv2_050', 'mnasnet_a1_035', 'mnasnet_a1_050', 'mnv3_small_full',
         'mnv3_small',
     )),
-    (TABLE_7, 'mmseg', '{}_cityscapes.py', (
+    (TABLE_7, '{}_cityscapes', (
         'raspp_mnv2_full', 'raspp_mnv2', 'lraspp_mnv2_f256', 'lraspp_mnv2',
         'raspp_mnv3_large_full', 'raspp_mnv3_large', 'lraspp_mnv3_large_f256',
         'lraspp_mnv3_large', 'lraspp_mnv2_050', 'lraspp_mnv2_035',
         'lraspp_mnv3_small',
     )),
-    (TABLE_8, 'mmseg', '{}_cityscapes.py', (
+    (TABLE_8, '{}_cityscapes', (
         'lraspp_mnv3_large', 'lraspp_mnv3_large', 'lraspp_mnv3_large_os32',
         'lraspp_mnv3_large_os32', 'lraspp_mnv3_small', 'lraspp_mnv3_small',
         'lraspp_mnv3_small_os32', 'lraspp_mnv3_small_os32',
     )),
 ]  # fmt: skip
 BUILT = [
-    pytest.param(row.network, scope, pattern.format(name), id=f'{index}-{name}')
-    for table, scope, pattern, names in CONFIGS
+    pytest.param(row.network, pattern.format(name), id=f'{index}-{name}')
+    for table, pattern, names in CONFIGS
     for index, (row, name) in enumerate(zip(table.rows, names), 1)
 ]
 
 
-@pytest.mark.parametrize(('network', 'scope', 'name'), BUILT)
-def test_the_configs_count_the_same(network, scope: str, name: str) -> None:
-    config = Config.fromfile(ROOT / 'configs' / name)
-    if scope == 'mmdet':
-        config.model.bbox_head.num_classes = network.slots
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(config.model)
-    found, ours = count(model, network.size), cost(network)
+@pytest.mark.parametrize(('network', 'name'), BUILT)
+def test_the_configs_count_the_same(network, name: str, count_config) -> None:
+    slots = network.slots if isinstance(network, Detector) else None
+    found, ours = count_config(name, network.size, slots), cost(network)
     assert (found.params, found.norm_params, found.madds) == (
         ours.params,
         ours.norm_params,
@@ -229,13 +216,13 @@ def test_the_configs_count_the_same(network, scope: str, name: str) -> None:
 
 def test_the_tool_prints_one_table() -> None:
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', TOOL, '--table', '7'],
+        [sys.executable, '-W', 'ignore', TOOL, '--table', '2'],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('## Table 7: ')
-    assert '1,507,198' in done.stdout and 'Table 8' not in done.stdout
+    assert done.stdout.startswith('## Table 2: ')
+    assert '2,542,856' in done.stdout and 'Table 3' not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -257,18 +244,18 @@ def test_the_tool_refuses(args, told: str, tmp_path: Path, monkeypatch, capsys) 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_tool_writes_the_page(tmp_path: Path, monkeypatch) -> None:
+def test_the_tool_writes_the_page(tmp_path: Path, monkeypatch, paper_page: str) -> None:
     path = tmp_path / 'new' / 'page.md'
     monkeypatch.setattr(sys, 'argv', [TOOL, '--out', str(path)])
     runpy.run_path(TOOL, run_name='__main__')
-    assert path.read_text(encoding='utf-8') == render_page()
+    assert path.read_text(encoding='utf-8') == paper_page
     assert {found.name for found in path.parent.iterdir()} == {
         'page.md',
-        *(figure.file for figure in FIGURES),
+        *(figure.file for figure in FRONTIERS),
     }
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='cannot be written'):
-        write_tables(tmp_path / 'file' / 'page.md')
+        write_page(tmp_path / 'file' / 'page.md')

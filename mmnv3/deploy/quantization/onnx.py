@@ -30,7 +30,9 @@ def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
     tools = require('onnxruntime.quantization', 'onnx')
     model = onnx.shape_inference.infer_shapes(onnx.load(source))
 
-    class Reader(tools.CalibrationDataReader):
+    base: Any = tools.CalibrationDataReader
+
+    class Reader(base):
         def __init__(self) -> None:
             self._left = iter(batches)
 

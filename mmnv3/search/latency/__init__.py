@@ -1,8 +1,9 @@
 """What layers cost on a machine, and what whole networks cost by that.
 
-``layers`` says what a layer is and lists those of a specification, ``tracing`` those of
-a built network. ``graphs`` and ``onnx_graphs`` put copies of a layer into a small
-network, ``timing`` times it, ``building`` fills a ``table`` so, and ``grid`` says with
-which layers. ``law`` is how prices between measured widths are found, and ``check``
-sets predicted against measured networks.
+``table`` holds the prices, interpolates between them and adds them up. ``tracing``
+reads the layers of a built network, and ``price`` those of a config with any network in
+it, without building one. ``probes`` puts copies of a layer into a small network, and
+``measuring`` times it and fills a table so, with the layers that ``grid`` names.
+``config_models`` builds the networks of configs and random variants of them, by which
+``check`` sets predicted against measured latency.
 """

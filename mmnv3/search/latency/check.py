@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
-from mmnv3.search.latency.seeds import Seed, random_variants
+from mmnv3.search.latency.config_models import ConfigModel, random_variants
+from mmnv3.search.latency.measuring import check_runs, load_network, time_networks
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.timing import load_network, time_networks
-from mmnv3.search.latency.tracing import as_graph, layers_of
+from mmnv3.search.latency.tracing import as_graph, trace
+from mmnv3.size import Size
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,21 @@ class Check:
     """How well a table predicts.
 
     Args:
-        predicted: Microseconds by the table, (networks,).
-        measured: Microseconds of whole networks, (networks,).
-        pace: What the seed took beside them, in proportion to what it took when the
-            table was measured: how much of the errors is the machine's.
+        predicted_us: Microseconds by the table, (networks,).
+        measured_us: Microseconds of whole networks, (networks,).
+        pace: What the config's own network took beside them, in proportion to what it
+            took when the table was measured: how much of the errors is the machine's.
+            1 where the table has no such time.
     """
 
-    predicted: np.ndarray
-    measured: np.ndarray
+    predicted_us: np.ndarray
+    measured_us: np.ndarray
     pace: float = 1.0
 
     @property
     def errors(self) -> np.ndarray:
         """Relative errors, signed, (networks,)."""
-        return self.predicted / self.measured - 1
+        return self.predicted_us / self.measured_us - 1
 
     @property
     def median_error(self) -> float:
@@ -47,7 +51,7 @@ class Check:
     @property
     def at_same_pace(self) -> Check:
         """The comparison if the machine had kept the pace that the table has."""
-        return Check(self.predicted, self.measured / self.pace)
+        return Check(self.predicted_us, self.measured_us / self.pace)
 
     @property
     def summary(self) -> str:
@@ -60,11 +64,11 @@ class Check:
     @property
     def line(self) -> str:
         """One line for people."""
-        correlation = np.corrcoef(self.predicted, self.measured)[0, 1]
+        correlation = np.corrcoef(self.predicted_us, self.measured_us)[0, 1]
+        fastest, slowest = self.measured_us.min() / 1e3, self.measured_us.max() / 1e3
         return (
-            f'{len(self.measured)} networks, '
-            f'{self.measured.min() / 1e3:.2f} to {self.measured.max() / 1e3:.2f} ms: '
-            f'{self.summary}, correlation {correlation:.3f}; the seed takes '
+            f'{len(self.measured_us)} networks, {fastest:.2f} to {slowest:.2f} ms: '
+            f'{self.summary}, correlation {correlation:.3f}; the config itself takes '
             f'{self.pace:.2f} of what it took for the table, at whose pace: '
             f'{self.at_same_pace.summary}'
         )
@@ -72,32 +76,34 @@ class Check:
 
 def check_table(
     table: LatencyTable,
-    seed: Seed,
+    config_model: ConfigModel,
     count: int = 20,
-    number: int = 0,
+    seed: int = 0,
     runs: int | None = None,
 ) -> Check:
     """Measures random networks and compares.
 
     Args:
         table: The table.
-        seed: The network that they are variants of.
+        config_model: The network that they are variants of.
         count: How many.
-        number: Of the random sequence.
-        runs: See :func:`mmnv3.search.latency.timing.time_networks`.
+        seed: Of the random sequence.
+        runs: See :func:`mmnv3.search.latency.measuring.time_networks`.
     """
-    predicted, networks = [], []
-    for model in [seed.model, *random_variants(seed, count, number)]:
-        predicted.append(table.price_model(model, seed.size))
-        graph = as_graph(model, seed.size)
+    size = config_model.size
+    own = trace(config_model.model, size)
+    predicted_us, networks = [], []
+    for model in [config_model.model, *random_variants(config_model, count, seed)]:
+        graph = as_graph(model, size)
+        predicted_us.append(table.latency_us(*trace(graph, size)))
         networks.append(load_network(graph, table.backend, table.threads))
-    now, *measured = time_networks(networks, runs)
-    rest = layers_of(seed.model, seed.size)[-1]
-    then = next((net.together for net in table.networks if net.rest == rest), now)
-    return Check(np.array(predicted[1:]), np.array(measured), now / then)
+    now_us, *measured_us = time_networks(networks, runs)
+    then = table.find_network(*own)
+    pace = now_us / then.whole_us if then else 1.0
+    return Check(np.array(predicted_us[1:]), np.array(measured_us), pace)
 
 
-def plot_checks(checks: dict[str, Check], path: Path) -> None:
+def plot_checks(checks: Mapping[str, Check], path: Path) -> None:
     """Plots predicted over measured latency.
 
     Args:
@@ -110,7 +116,7 @@ def plot_checks(checks: dict[str, Check], path: Path) -> None:
     for axes, (title, check) in zip(
         figure.subplots(1, len(checks), squeeze=False)[0], checks.items()
     ):
-        measured, predicted = check.measured / 1e3, check.predicted / 1e3
+        measured, predicted = check.measured_us / 1e3, check.predicted_us / 1e3
         ends = np.array(
             [
                 0.95 * min(measured.min(), predicted.min()),
@@ -127,3 +133,43 @@ def plot_checks(checks: dict[str, Check], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_absent(path) as partial:
         figure.savefig(partial, dpi=150, format=path.suffix[1:])
+
+
+def check_configs(
+    configs: Sequence[str],
+    path: Path,
+    size: Size | None = None,
+    specs: int = 20,
+    seed: int = 0,
+    runs: int | None = None,
+    plot: Path | None = None,
+) -> None:
+    """Sets predicted against measured latency of random variants of configs.
+
+    Args:
+        configs: Paths of configs.
+        path: The table.
+        size: Pixels of the picture; each config's own for None.
+        specs: Networks for each config.
+        seed: Of the random networks.
+        runs: Measured calls of each network.
+        plot: File of a plot, if wanted.
+
+    Raises:
+        UserError: For what does not exist, does not fit, or is not installed.
+    """
+    check_runs(runs)
+    if specs < 2:
+        raise UserError(f'--specs {specs} must be at least 2')
+    if plot and plot.suffix not in ('.png', '.svg', '.pdf'):
+        raise UserError(f'--plot {plot}: end it in .png, .svg or .pdf')
+    table = LatencyTable.load(path)
+    checks: dict[str, Check] = {}
+    for config in configs:
+        found = check_table(table, ConfigModel.read(config, size), specs, seed, runs)
+        name = f'{Path(config).stem} by {table.backend}'
+        checks[name] = found
+        print(f'{name}: {found.line}')
+    if plot:
+        plot_checks(checks, plot)
+        print(plot)

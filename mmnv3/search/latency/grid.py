@@ -7,15 +7,13 @@ from dataclasses import replace
 from itertools import product
 
 from mmnv3.arch import make_divisible
-from mmnv3.search.latency.layers import (
+from mmnv3.arch.layers import (
     CONV,
     DEPTHWISE,
     LINEAR,
     PICTURE_CHANNELS,
-    POOL,
-    REST,
     SQUEEZE_EXCITE,
-    LayerShape,
+    Layer,
 )
 
 # Fractions of the widest layer of a group that are measured; a search goes down from
@@ -40,7 +38,7 @@ _HIDDEN = 0.25
 KERNELS = (3, 5)
 
 
-def search_grid(layers: Iterable[LayerShape]) -> list[LayerShape]:
+def search_grid(layers: Iterable[Layer]) -> list[Layer]:
     """Layers between which everything that a search makes of a network lies.
 
     NetAdapt shrinks any expansion and any bottleneck (Section 4.2), and the platform
@@ -56,7 +54,7 @@ def search_grid(layers: Iterable[LayerShape]) -> list[LayerShape]:
     """
     layers = list(layers)
     found = dict.fromkeys(layers)
-    widest: dict[LayerShape, list[int]] = {}
+    widest: dict[Layer, list[int]] = {}
     for layer in _variants(layers):
         best = widest.setdefault(layer.group, [0] * len(layer.widths))
         best[:] = map(max, best, layer.widths)
@@ -65,7 +63,7 @@ def search_grid(layers: Iterable[LayerShape]) -> list[LayerShape]:
     return list(found)
 
 
-def _variants(layers: list[LayerShape]) -> Iterator[LayerShape]:
+def _variants(layers: list[Layer]) -> Iterator[Layer]:
     """The layers, and what a search may put in their place."""
     gates = {layer.act for layer in layers if layer.kind == SQUEEZE_EXCITE}
     for layer in layers:
@@ -73,10 +71,10 @@ def _variants(layers: list[LayerShape]) -> Iterator[LayerShape]:
         if layer.kind == DEPTHWISE:
             for kernel in KERNELS:
                 yield replace(layer, kernel=kernel)
-            height, width = layer.out_size
+            width, height = layer.out_size
             for gate in gates or {'hsigmoid'}:
                 channels = layer.out_channels
-                yield LayerShape(
+                yield Layer(
                     SQUEEZE_EXCITE,
                     channels,
                     channels,
@@ -90,9 +88,7 @@ def _variants(layers: list[LayerShape]) -> Iterator[LayerShape]:
             yield replace(layer, residual=not layer.residual)
 
 
-def _widths(group: LayerShape, widest: list[int]) -> Iterator[LayerShape]:
-    if group.kind in (REST, POOL) and not any(widest):
-        return
+def _widths(group: Layer, widest: list[int]) -> Iterator[Layer]:
     ladders = [
         [make_divisible(fraction * width) for fraction in FRACTIONS] for width in widest
     ]
@@ -106,5 +102,5 @@ def _widths(group: LayerShape, widest: list[int]) -> Iterator[LayerShape]:
             group.with_widths(ladders[0][first], ladders[1][last])
             for first, last in _PAIRS
         )
-    elif group.kind != REST:
+    else:
         yield from (group.with_widths(channels) for channels in ladders[0])

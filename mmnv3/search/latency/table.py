@@ -1,29 +1,32 @@
-"""Prices of layers, measured on one machine through one backend."""
+"""Prices of layers and networks, measured on one machine through one backend."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+from scipy.optimize import nnls
 
-from mmnv3.arch import NetSpec
+from mmnv3.arch.layers import CONV, KINDS, LINEAR, SQUEEZE_EXCITE, Layer
 from mmnv3.benchmark.machine import describe_machine, machine_line
 from mmnv3.deploy.runtime import check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
-from mmnv3.search.latency.law import Law
-from mmnv3.search.latency.layers import KINDS, REST, LayerShape, layers_of_spec
-from mmnv3.search.latency.together import Company, NetworkTime
-from mmnv3.search.latency.tracing import layers_of
+from mmnv3.size import Size
 
 FORMAT = 'mmnv3-latency-2'
+# The kind of an overhead in a table's file.
+_REST = 'rest'
 # What makes two machines one, and the package of each backend.
 _SAME = ('processor', 'instructions', 'cores')
 _PACKAGES = {
@@ -34,6 +37,196 @@ _PACKAGES = {
     'litert': 'ai-edge-litert',
 }
 _REMEDY = 'tools/latency_table.py CONFIG measures the layers of a config'
+# Numbers that a processor's instruction takes at once: kernels do whole vectors, and
+# so 24 channels take as long as 32.
+_VECTOR = 16
+# How strongly a factor of 1 is believed in, beside one network's relative error. Of a
+# single network everything that its layers do not explain is then its overhead; a few
+# of different widths overrule it.
+_BELIEF = 0.05
+# Microseconds that two sums of the same prices may differ by once they were written.
+_ROUNDING_US = 0.05
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What a network does beside its layers: the call itself, boxes, resized maps.
+
+    Args:
+        operations: How many operations it is.
+        written: Numbers that they write.
+        size: Pixels of the picture.
+    """
+
+    operations: int
+    written: int
+    size: Size
+
+    def to_dict(self) -> dict[str, Any]:
+        """A row of a table's file, where it stands as a layer of a kind of its own."""
+        return dict(
+            kind=_REST,
+            in_channels=self.operations,
+            out_channels=self.written,
+            height=self.size.height,
+            width=self.size.width,
+        )
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Overhead:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: For another kind of row.
+        """
+        if row.get('kind') != _REST:
+            raise ValueError(f'{row} is no overhead')
+        size = Size(row.get('width', 1), row.get('height', 1))
+        return cls(row['in_channels'], row['out_channels'], size)
+
+
+@dataclass(frozen=True)
+class NetworkTime:
+    """A network that was timed as a whole.
+
+    Args:
+        overhead: What it does beside its layers.
+        layers_us: Microseconds of its layers, each timed alone.
+        whole_us: Microseconds of the network.
+        digest: What :func:`digest_network` says, which tells it from others that do
+            the same beside their layers; empty in tables that did not keep it.
+    """
+
+    overhead: Overhead
+    layers_us: float
+    whole_us: float
+    digest: str = ''
+
+    def to_dict(self) -> dict[str, Any]:
+        """A row of a table's file."""
+        return dict(
+            rest=self.overhead.to_dict(),
+            alone=round(self.layers_us, 3),
+            together=round(self.whole_us, 3),
+            **(dict(digest=self.digest) if self.digest else {}),
+        )
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> NetworkTime:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: For a row that says something else.
+        """
+        overhead = Overhead.from_dict(row['rest'])
+        times = float(row['alone']), float(row['together'])
+        if min(times) <= 0:
+            raise ValueError(f'{row} is no network')
+        return cls(overhead, *times, str(row.get('digest', '')))
+
+
+def digest_network(layers: Iterable[Layer], overhead: Overhead) -> str:
+    """A few letters that tell a network from every other one."""
+    rows = [*(layer.to_dict() for layer in layers), overhead.to_dict()]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class NetworkFit:
+    """How the layers of a network cost more, or less, than alone.
+
+    Alone a layer finds its input where copies of it just read it, and its weights
+    nearer than in a network, whose other layers pass through the same caches. That is
+    much alike for all layers, while boxes, probabilities and the call itself cost the
+    same whatever the widths are: ``factor * layers + overhead``.
+
+    Args:
+        factor: Of what layers cost alone.
+        overheads_us: Microseconds of each overhead.
+    """
+
+    factor: float
+    overheads_us: Mapping[Overhead, float]
+
+    def latency_us(self, layers_us: float, overhead: Overhead | None = None) -> float:
+        """Microseconds of a network.
+
+        Args:
+            layers_us: Microseconds of its layers, each alone.
+            overhead: What it does beside them; the one that is most alike counts.
+        """
+        if overhead is None or not self.overheads_us:
+            return self.factor * layers_us
+
+        def unlike(other: Overhead) -> tuple[int, int]:
+            pixels = math.prod(overhead.size) - math.prod(other.size)
+            return abs(overhead.written - other.written), abs(pixels)
+
+        nearest = min(self.overheads_us, key=unlike)
+        return self.factor * layers_us + self.overheads_us[nearest]
+
+
+@lru_cache
+def fit_networks(networks: tuple[NetworkTime, ...]) -> NetworkFit:
+    """Finds the least relative errors; without networks, the sum of the layers."""
+    overheads = list(dict.fromkeys(network.overhead for network in networks))
+    rows = [[_BELIEF] + [0.0] * len(overheads)]
+    wanted = [_BELIEF]
+    for network in networks:
+        shares = [float(network.overhead == overhead) for overhead in overheads]
+        terms = np.array([network.layers_us, *shares])
+        rows.append(list(terms / network.whole_us))
+        wanted.append(1.0)
+    factor, *found = map(float, nnls(np.array(rows), np.array(wanted))[0])
+    return NetworkFit(factor, dict(zip(overheads, found)))
+
+
+class Interpolation:
+    """What a layer costs by its widths, as measured layers of one group say.
+
+    A sum of what any layer costs, of each width, and of their product, each also in
+    whole vectors, is fitted to the relative errors with factors of at least zero. What
+    a measured layer costs more or less than that is then spread over its neighbours,
+    by the fourth power of their distance in powers of two.
+
+    Args:
+        kind: Kind of the layers.
+        prices_us: Microseconds by widths, as :attr:`mmnv3.arch.layers.Layer.widths`
+            has them.
+    """
+
+    def __init__(self, kind: str, prices_us: Mapping[tuple[int, ...], float]) -> None:
+        self.kind = kind
+        us = np.maximum(np.array(list(prices_us.values()), float), 1e-3)
+        terms = np.array([list(_terms(kind, widths)) for widths in prices_us])
+        self._factors, _ = nnls(terms / us[:, None], np.ones(len(us)))
+        self._points = np.log2(list(prices_us))
+        self._ratios = np.log(us / (terms @ self._factors))
+        self._least = np.min(list(prices_us), axis=0)
+        self._most = np.max(list(prices_us), axis=0)
+
+    def covers(self, widths: tuple[int, ...]) -> bool:
+        """Whether no width is beyond those that were measured."""
+        return bool(np.all((self._least <= widths) & (widths <= self._most)))
+
+    def latency_us(self, widths: tuple[int, ...]) -> float:
+        """Microseconds of a layer that was not measured."""
+        fitted = float(np.dot(list(_terms(self.kind, widths)), self._factors))
+        distances = np.sum((self._points - np.log2(widths)) ** 2, axis=1)
+        weights = 1 / np.maximum(distances, 1e-9) ** 2
+        return fitted * math.exp(float(weights @ self._ratios / weights.sum()))
+
+
+def _terms(kind: str, widths: tuple[int, ...]) -> Iterator[float]:
+    """What a price is a sum of."""
+    vectors = [-(-width // _VECTOR) * _VECTOR for width in widths]
+    yield 1.0
+    yield from widths
+    yield from vectors
+    if kind in (CONV, LINEAR, SQUEEZE_EXCITE):
+        yield math.prod(widths)
+        yield widths[0] * vectors[1]
+        yield math.prod(vectors)
 
 
 @dataclass
@@ -51,14 +244,15 @@ class LatencyTable:
 
     backend: str
     threads: int
-    machine: Mapping[str, Any]
-    layers: dict[LayerShape, float] = field(default_factory=dict)
+    machine: dict[str, Any]
+    layers: dict[Layer, float] = field(default_factory=dict)
     networks: list[NetworkTime] = field(default_factory=list)
     day: str = field(default_factory=lambda: date.today().isoformat())
 
     def __post_init__(self) -> None:
-        self._laws: dict[LayerShape, Law] = {}
-        self._estimates: dict[LayerShape, float] = {}
+        self._groups: dict[Layer, dict[tuple[int, ...], float]] = {}
+        self._interpolations: dict[Layer, Interpolation] = {}
+        self._estimates_us: dict[Layer, float] = {}
         self._guessed: set[str] = set()
 
     @classmethod
@@ -73,13 +267,13 @@ class LatencyTable:
             raise UserError(f'--threads {threads} must be a positive number')
         return cls(backend, threads, describe_machine(threads))
 
-    def __setitem__(self, layer: LayerShape, us: float) -> None:
+    def __setitem__(self, layer: Layer, us: float) -> None:
         self.layers[layer] = us
-        self._laws.pop(layer.group, None)
-        self._estimates.clear()
+        for found in (self._groups, self._interpolations, self._estimates_us):
+            found.clear()
 
-    def alone(self, layers: Iterable[LayerShape]) -> float:
-        """Microseconds that layers take when each runs alone; a rest takes none.
+    def layers_us(self, layers: Iterable[Layer]) -> float:
+        """Microseconds that layers take when each runs alone.
 
         Layers that were not measured are interpolated between others that differ in
         their widths only. Where those are wider or narrower, or there are too few, the
@@ -88,80 +282,84 @@ class LatencyTable:
         Raises:
             UserError: When nothing like one of the layers was measured; names it.
         """
-        counts = Counter(layer for layer in layers if layer.kind != REST)
-        return sum(count * self._price(layer) for layer, count in counts.items())
+        return sum(map(self._layer_us, layers))
 
-    def price(self, layers: Iterable[LayerShape]) -> float:
-        """Microseconds of layers that run one after the other.
+    def latency_us(
+        self, layers: Iterable[Layer], overhead: Overhead | None = None
+    ) -> float:
+        """Microseconds of a network, or of a part of one.
 
         Args:
-            layers: The layers. Each is priced as :meth:`alone` does, and all together
-                as the networks of the table tell.
+            layers: What it runs one after the other, each priced as :meth:`layers_us`
+                does, and all together as the networks of the table tell.
+            overhead: What it does beside them; None for nothing.
 
         Raises:
-            UserError: As :meth:`alone`.
+            UserError: As :meth:`layers_us`.
         """
-        layers = list(layers)
-        company = Company.fit(self.networks)
-        rests = (
-            _nearest_rest(layer, company.rests)
-            for layer in layers
-            if layer.kind == REST
-        )
-        return company.factor * self.alone(layers) + sum(rests)
+        return self.fit.latency_us(self.layers_us(layers), overhead)
 
-    def price_model(self, module: nn.Module, size: tuple[int, int]) -> float:
-        """Microseconds of a network for a picture.
+    @property
+    def fit(self) -> NetworkFit:
+        """How layers add up, by the networks of the table."""
+        return fit_networks(tuple(self.networks))
+
+    def find_network(
+        self, layers: Sequence[Layer], overhead: Overhead
+    ) -> NetworkTime | None:
+        """The time of a network, if the table has it.
 
         Args:
-            module: A detector, segmenter or classifier of a toolbox, or any module
-                that maps a picture to tensors.
-            size: Pixels of the picture, (width, height).
+            layers: Its layers.
+            overhead: What it does beside them.
         """
-        return self.price(layers_of(module, size))
+        digest = digest_network(layers, overhead)
+        for network in self.networks:
+            if network.digest == digest:
+                return network
+        # Older tables tell networks by what their layers cost.
+        older = [
+            network
+            for network in self.networks
+            if not network.digest and network.overhead == overhead
+        ]
+        layers_us = self.layers_us(layers) if older else 0.0
+        for network in older:
+            if abs(network.layers_us - layers_us) < _ROUNDING_US:
+                return network
+        return None
 
-    def price_spec(
-        self,
-        spec: NetSpec,
-        size: tuple[int, int],
-        output_stride: int = 32,
-        **options: Any,
-    ) -> float:
-        """Microseconds of a network that is not built, without its rest; quick.
+    def _layer_us(self, layer: Layer) -> float:
+        us = self.layers.get(layer)
+        if us is None:
+            us = self._estimates_us.get(layer)
+        if us is None:
+            us = self._estimates_us[layer] = self._estimate_us(layer)
+        return us
 
-        Args:
-            spec: The network.
-            size: Pixels of the picture, (width, height).
-            output_stride: 32, 16 or 8.
-            **options: ``classes`` and others of
-                :func:`mmnv3.search.latency.layers.layers_of_spec`.
-        """
-        return self.price(layers_of_spec(spec, size, output_stride, **options))
-
-    def _price(self, layer: LayerShape) -> float:
-        if layer in self.layers:
-            return self.layers[layer]
-        if layer not in self._estimates:
-            self._estimates[layer] = self._estimate(layer)
-        return self._estimates[layer]
-
-    def _estimate(self, layer: LayerShape) -> float:
-        group = layer.group
-        if group not in self._laws:
-            prices = {
-                other.widths: us
-                for other, us in self.layers.items()
-                if other.group == group
-            }
-            if len(prices) < 2:
-                return self._nearest(layer)
-            self._laws[group] = Law(layer.kind, prices)
-        law = self._laws[group]
-        if not law.covers(layer.widths):
+    def _estimate_us(self, layer: Layer) -> float:
+        interpolation = self._interpolation(layer.group)
+        if not interpolation:
+            return self._nearest_us(layer)
+        if not interpolation.covers(layer.widths):
             self._guess(layer, 'is wider or narrower than the layers of the table')
-        return law(layer.widths)
+        return interpolation.latency_us(layer.widths)
 
-    def _nearest(self, layer: LayerShape) -> float:
+    def _interpolation(self, group: Layer) -> Interpolation | None:
+        """Between the layers of a group, if there are at least two."""
+        if not self._groups:
+            groups: dict[Layer, dict[tuple[int, ...], float]] = defaultdict(dict)
+            for layer, us in self.layers.items():
+                groups[layer.group][layer.widths] = us
+            self._groups = dict(groups)
+        if group not in self._interpolations:
+            prices_us = self._groups.get(group, {})
+            if len(prices_us) < 2:
+                return None
+            self._interpolations[group] = Interpolation(group.kind, prices_us)
+        return self._interpolations[group]
+
+    def _nearest_us(self, layer: Layer) -> float:
         """The price of the layer that is most alike, by the ratio of their work."""
         alike = [other for other in self.layers if other.kind == layer.kind]
         if not alike:
@@ -170,7 +368,7 @@ class LatencyTable:
         self._guess(layer, f'is priced by {best}')
         return self.layers[best] * _work(layer) / _work(best)
 
-    def _guess(self, layer: LayerShape, why: str) -> None:
+    def _guess(self, layer: Layer, why: str) -> None:
         if layer.kind not in self._guessed:
             self._guessed.add(layer.kind)
             _remark(
@@ -185,16 +383,16 @@ class LatencyTable:
             backend=self.backend,
             threads=self.threads,
             day=self.day,
-            machine=dict(self.machine),
-            networks=[_row(network) for network in self.networks],
-            layers=[
-                {**layer.to_dict(), 'us': round(us, 3)}
-                for layer, us in self.layers.items()
-            ],
+            machine=self.machine,
+            networks=[network.to_dict() for network in self.networks],
+            layers=[],
         )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        head = json.dumps({**data, 'layers': []}, indent=1)
-        rows = ',\n  '.join(map(json.dumps, data['layers']))
+        head = json.dumps(data, indent=1)
+        rows = ',\n  '.join(
+            json.dumps({**layer.to_dict(), 'us': round(us, 3)})
+            for layer, us in self.layers.items()
+        )
         with whole_or_absent(path) as partial:
             partial.write_text(head[: -len(']\n}')] + f'\n  {rows}\n ]\n}}\n')
 
@@ -241,8 +439,8 @@ class LatencyTable:
                 data['backend'],
                 data['threads'],
                 data['machine'],
-                dict(map(_layer, data['layers'])),
-                list(map(_network, data['networks'])),
+                dict(map(_read_layer, data['layers'])),
+                list(map(NetworkTime.from_dict, data['networks'])),
                 data['day'],
             )
         except KeyError as error:
@@ -251,13 +449,12 @@ class LatencyTable:
             raise UserError(f'{path}: it is damaged ({error})') from None
 
 
-def _layer(row: dict[str, Any]) -> tuple[LayerShape, float]:
+def _read_layer(row: Mapping[str, Any]) -> tuple[Layer, float]:
     row = dict(row)
     us = row.pop('us')
-    layer = LayerShape(**row)
+    layer = Layer(**row)
     if (
         layer.kind not in KINDS
-        or layer.kind == REST
         or isinstance(us, bool)
         or not isinstance(us, int | float)
     ):
@@ -265,38 +462,12 @@ def _layer(row: dict[str, Any]) -> tuple[LayerShape, float]:
     return layer, float(us)
 
 
-def _row(network: NetworkTime) -> dict[str, Any]:
-    return dict(
-        rest=network.rest.to_dict(),
-        alone=round(network.alone, 3),
-        together=round(network.together, 3),
-    )
-
-
-def _network(row: dict[str, Any]) -> NetworkTime:
-    rest = LayerShape(**row['rest'])
-    times = float(row['alone']), float(row['together'])
-    if rest.kind != REST or min(times) <= 0:
-        raise ValueError(f'{row} is no network')
-    return NetworkTime(rest, *times)
-
-
-def _nearest_rest(rest: LayerShape, rests: Mapping[LayerShape, float]) -> float:
-    """Microseconds of the rest that is most alike, if any was measured."""
-
-    def unlike(other: LayerShape) -> tuple[int, int]:
-        pixels = rest.height * rest.width - other.height * other.width
-        return abs(rest.out_channels - other.out_channels), abs(pixels)
-
-    return rests[min(rests, key=unlike)] if rests else 0.0
-
-
-def _work(layer: LayerShape) -> int:
+def _work(layer: Layer) -> int:
     """Multiply-adds; of layers without any, the numbers that they read."""
     return layer.madds or layer.in_channels * layer.height * layer.width
 
 
-def _unlike(layer: LayerShape, other: LayerShape) -> tuple[float, ...]:
+def _unlike(layer: Layer, other: Layer) -> tuple[float, ...]:
     """How much two layers of one kind differ, the most important first."""
     differences = [
         getattr(layer, name) != getattr(other, name)

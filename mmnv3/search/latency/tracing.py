@@ -6,24 +6,25 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
-from mmnv3.errors import UserError
-from mmnv3.search.latency.layers import (
+from mmnv3.arch.layers import (
     ADD,
     CONV,
     DEPTHWISE,
     LINEAR,
     POOL,
-    REST,
     SQUEEZE_EXCITE,
-    LayerShape,
+    Layer,
 )
+from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
+from mmnv3.errors import UserError
+from mmnv3.search.latency.table import Overhead
+from mmnv3.size import Size
 
 _ACTS = {
     'relu': 'relu',
@@ -38,13 +39,25 @@ _VIEWS = ('view', '_unsafe_view', 'reshape', 'flatten', 't', 'squeeze', 'clone')
 _NOTHING = (*_VIEWS, 'detach', 'alias', '_to_copy', 'empty', 'zeros', 'unsqueeze')
 
 
-def as_graph(module: nn.Module, size: tuple[int, int]) -> ExportGraph | PlainGraph:
+class Trace(NamedTuple):
+    """What a network computes for one picture.
+
+    Attributes:
+        layers: Its layers in the order that they are run in.
+        overhead: Everything else.
+    """
+
+    layers: list[Layer]
+    overhead: Overhead
+
+
+def as_graph(module: nn.Module, size: Size) -> ExportGraph | PlainGraph:
     """What a runtime would get of a module.
 
     Args:
         module: A detector, segmenter or classifier of a toolbox, or any module that
             maps a picture to tensors; it stays as it is.
-        size: Pixels of the picture, (width, height).
+        size: Pixels of the picture.
     """
     if isinstance(module, (ExportGraph, PlainGraph)):
         return module
@@ -56,30 +69,44 @@ def as_graph(module: nn.Module, size: tuple[int, int]) -> ExportGraph | PlainGra
     return build_graph(module, size)
 
 
-def layers_of(module: nn.Module, size: tuple[int, int]) -> list[LayerShape]:
+def trace(module: nn.Module, size: Size) -> Trace:
     """Lists the layers of a network for one picture, without computing anything.
 
     Args:
         module: A detector, segmenter or classifier of a toolbox, whose boxes,
             probabilities or resized map then belong to it as in an exported file, or
             any module that maps a picture to tensors. It stays as it is.
-        size: Pixels of the picture, (width, height).
-
-    Returns:
-        The layers in the order that they are run in, and at the end everything else as
-        one layer of the kind ``'rest'``.
+        size: Pixels of the picture.
 
     Raises:
         UserError: For a detector whose anchors are laid out for another size.
     """
-    graph = copy.deepcopy(as_graph(module, size))
+    graph = as_graph(module, size)
+    graph = copy.deepcopy(graph) if graph is module else graph
     picture = graph.example().to('meta')
     # Under no_grad `Conv2dSame` widens its kernel by zeros, which runtimes do not get.
     with torch.enable_grad(), _Recorder() as recorder:
         graph.to('meta')(picture)
     height, width = picture.shape[-2:]
-    rest = LayerShape(REST, recorder.others, recorder.written, height, width)
-    return [*(layer for layer in recorder.layers if layer), rest]
+    return Trace(
+        [layer for layer in recorder.layers if layer],
+        Overhead(recorder.others, recorder.written, Size(width, height)),
+    )
+
+
+def padding_shows(layer: Layer, padding: int) -> bool:
+    """Whether padding both sides alike differs from what TensorFlow does.
+
+    Args:
+        layer: A convolution.
+        padding: Rows of either side.
+    """
+    reach = layer.dilation * (layer.kernel - 1)
+    return layer.stride > 1 and any(
+        max((-(-size // layer.stride) - 1) * layer.stride + reach + 1 - size, 0)
+        != 2 * padding
+        for size in (layer.height, layer.width)
+    )
 
 
 class _Recorder(TorchDispatchMode):
@@ -93,7 +120,7 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers: list[LayerShape | None] = []
+        self.layers: list[Layer | None] = []
         self.others = 0
         self.written = 0
         self._made_by: dict[int, int] = {}
@@ -132,17 +159,19 @@ class _Recorder(TorchDispatchMode):
             self.written += out.numel()
         return out
 
-    def _append(self, layer: LayerShape, x: Tensor, out: Tensor) -> bool:
+    def _append(self, layer: Layer, x: Tensor, out: Tensor) -> bool:
         self._made_by[id(out)] = len(self.layers)
         self._input_of[len(self.layers)] = x
         self.layers.append(layer)
         return True
 
-    def _maker(self, x: Any, kinds: tuple[str, ...]) -> int | None:
-        """The layer that made a tensor, if it is of these kinds."""
+    def _maker(self, x: Any, kinds: tuple[str, ...]) -> tuple[int, Layer] | None:
+        """The layer that made a tensor and its index, if it is of these kinds."""
         index = self._made_by.get(id(x))
         layer = None if index is None else self.layers[index]
-        return index if layer and layer.kind in kinds else None
+        if index is None or layer is None or layer.kind not in kinds:
+            return None
+        return index, layer
 
     def _pad(self, out: Tensor, x: Tensor, *_: Any) -> bool:
         self._unpadded[id(out)] = x
@@ -160,41 +189,36 @@ class _Recorder(TorchDispatchMode):
         *_: Any,
     ) -> bool:
         before = self._unpadded.get(id(x), x)
-        channels = before.shape[1]
+        channels, height, width = before.shape[1:]
         depthwise = weight.shape[1] == 1 and channels > 1
-        shape = LayerShape(
+        layer = Layer(
             DEPTHWISE if depthwise else CONV,
             channels,
             len(weight),
-            *before.shape[-2:],
+            height,
+            width,
             kernel=weight.shape[-1],
             stride=stride[0],
             dilation=dilation[0],
         )
-        symmetric = stride[0] > 1 and before is x and weight.shape[-1] > 1
-        if symmetric and any(
-            (-(-size // stride[0]) - 1) * stride[0] + weight.shape[-1] - size
-            != 2 * padding[0]
-            for size in before.shape[-2:]
-        ):
-            shape = replace(shape, padding='symmetric')
-        return self._append(shape, before, out)
+        if before is x and padding_shows(layer, padding[0]):
+            layer = replace(layer, padding='symmetric')
+        return self._append(layer, before, out)
 
     def _linear(self, out: Tensor, bias: Tensor, x: Tensor, weight: Tensor) -> bool:
-        return self._append(LayerShape(LINEAR, *weight.shape), x, out)
+        return self._append(Layer(LINEAR, *weight.shape), x, out)
 
     def _pool(self, out: Tensor, x: Tensor, *_: Any) -> bool:
-        whole = x.ndim == 4 and math.prod(out.shape[2:]) == 1
-        channels = x.shape[1]
-        return whole and self._append(
-            LayerShape(POOL, channels, channels, *x.shape[-2:]), x, out
-        )
+        if x.ndim != 4 or math.prod(out.shape[2:]) != 1:
+            return False
+        channels, height, width = x.shape[1:]
+        return self._append(Layer(POOL, channels, channels, height, width), x, out)
 
     def _act(self, name: str, x: Tensor, out: Tensor) -> bool:
-        index = self._maker(x, (CONV, DEPTHWISE, LINEAR))
-        if index is None or self.layers[index].act or self.layers[index].residual:
+        index, layer = self._maker(x, (CONV, DEPTHWISE, LINEAR)) or (0, None)
+        if not layer or layer.act or layer.residual:
             return False
-        self.layers[index] = replace(self.layers[index], act=_ACTS[name])
+        self.layers[index] = replace(layer, act=_ACTS[name])
         self._made_by[id(out)] = index
         return True
 
@@ -202,31 +226,33 @@ class _Recorder(TorchDispatchMode):
         if not isinstance(b, Tensor) or a.shape != b.shape or a.ndim != 4:
             return False
         for x in (b, a):
-            index = self._maker(x, (CONV,))
-            layer = None if index is None else self.layers[index]
+            index, layer = self._maker(x, (CONV,)) or (0, None)
             if layer and not layer.act and not layer.residual:
                 self.layers[index] = replace(layer, residual=True)
                 self._made_by[id(out)] = index
                 return True
-        return self._append(LayerShape(ADD, a.shape[1], *a.shape[1:]), a, out)
+        channels, height, width = a.shape[1:]
+        return self._append(Layer(ADD, channels, channels, height, width), a, out)
 
     def _mul(self, out: Tensor, a: Tensor, b: Any, *_: Any) -> bool:
         """Finds squeeze-and-excite: pool, convolution, convolution, product."""
         expand = self._maker(b, (CONV,))
-        if expand is None or self.layers[expand].act not in _GATES:
+        if not expand or expand[1].act not in _GATES:
             return False
-        reduce = self._maker(self._input_of[expand], (CONV,))
-        if reduce is None:
+        reduce = self._maker(self._input_of[expand[0]], (CONV,))
+        pool = reduce and self._maker(self._input_of[reduce[0]], (POOL,))
+        if not reduce or not pool or self._input_of[pool[0]] is not a:
             return False
-        pool = self._maker(self._input_of[reduce], (POOL,))
-        if pool is None or self._input_of[pool] is not a:
-            return False
-        shape = LayerShape(
+        channels, height, width = a.shape[1:]
+        layer = Layer(
             SQUEEZE_EXCITE,
-            a.shape[1],
-            *a.shape[1:],
-            act=self.layers[expand].act,
-            hidden=self.layers[reduce].out_channels,
+            channels,
+            channels,
+            height,
+            width,
+            act=expand[1].act,
+            hidden=reduce[1].out_channels,
         )
-        self.layers[pool] = self.layers[reduce] = self.layers[expand] = None
-        return self._append(shape, a, out)
+        for maker in (pool, reduce, expand):
+            self.layers[maker[0]] = None
+        return self._append(layer, a, out)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import cache
 from itertools import product
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mmnv3.arch import NetSpec
-from mmnv3.search.latency.building import measure_layers, measure_networks
+from mmnv3.arch.layers import Layer
+from mmnv3.search.configs import (
+    build,
+    config_network,
+    sampled_taps,
+    with_sampled_spec,
+)
 from mmnv3.search.latency.grid import search_grid
-from mmnv3.search.latency.layers import LayerShape
+from mmnv3.search.latency.measuring import measure_layers, measure_networks
+from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.tracing import layers_of
-from mmnv3.search.nas.proxy import config_for
-from mmnv3.search.nas.search import Price
 from mmnv3.search.nas.space import Space
-from mmnv3.search.netadapt.configs import build
+from mmnv3.size import Size
 
 # Random networks of the space that tell how layers add up.
 _NETWORKS = 9
 
 
-def config_price(config: Config, table: LatencyTable, size: tuple[int, int]) -> Price:
+def config_price(
+    config: Config, table: LatencyTable, size: tuple[int, int]
+) -> ConfigPrice:
     """The price of a network with the neck and head of a config.
 
     Args:
@@ -33,22 +37,28 @@ def config_price(config: Config, table: LatencyTable, size: tuple[int, int]) -> 
         table: Layers by microseconds.
         size: Pixels of the picture, (width, height).
 
-    Returns:
-        Microseconds of a specification; asked twice it is counted once.
+    Raises:
+        UserError: When the config's model cannot be priced by the table.
     """
+    own = config_network(config).spec
+    return ConfigPrice(
+        table,
+        Size(*size),
+        own,
+        lambda spec: build(with_sampled_spec(config, spec)),
+        config.model.backbone,
+        lambda spec: sampled_taps(config, own, spec),
+    )
 
-    @cache
-    def price(spec: NetSpec) -> float:
-        return float(table.price_model(build(config_for(config, spec)), size))
 
-    return price
+def space_layers(price: ConfigPrice, space: Space) -> list[Layer]:
+    """Layers between whose prices those of every network of a space lie.
 
-
-def space_layers(
-    config: Config, space: Space, size: tuple[int, int]
-) -> list[LayerShape]:
-    """Layers between whose prices those of every network of a space lie."""
-    layers: dict[LayerShape, None] = {}
+    Args:
+        price: Says which layers a config has with a network.
+        space: The space.
+    """
+    layers: dict[Layer, None] = {}
     # The narrowest and the widest of each kind; the grid is of the widest, and does not
     # go down to blocks without an expansion.
     filters = min(space.choices['filters']), max(space.choices['filters'])
@@ -57,8 +67,7 @@ def space_layers(
         tokens = space.uniform(
             op=op, kernel=kernel, se=0.25, residual=True, filters=factor, layers=1
         )
-        model = build(config_for(config, space.decode(tokens)))
-        layers.update(dict.fromkeys(layers_of(model, size)))
+        layers.update(dict.fromkeys(price.trace(space.decode(tokens)).layers))
     return search_grid(layers)
 
 
@@ -88,13 +97,12 @@ def complete_table(
     """
     if not table.is_of(LatencyTable.new(table.backend, table.threads).machine):
         return 0
-    count = measure_layers(
-        table, space_layers(config, space, size), path, advance=advance
-    )
+    layers = space_layers(config_price(config, table, size), space)
+    count = measure_layers(table, layers, path, advance=advance)
     chance = random.Random(0)
     networks = [
-        build(config_for(config, space.decode(space.random(chance))))
+        build(with_sampled_spec(config, space.decode(space.random(chance))))
         for _ in range(_NETWORKS)
     ]
-    measure_networks(table, networks, size, path)
+    measure_networks(table, networks, Size(*size), path)
     return count

@@ -22,40 +22,40 @@ class Reward:
     """``ACC · (LAT / TAR)^w`` (MnasNet, equations 2 and 3).
 
     Args:
-        target: Latency to aim for, microseconds.
+        target_us: Latency to aim for.
         met: The exponent w where the latency is at most the target.
         missed: The exponent w where it is more.
     """
 
-    target: float
+    target_us: float
     met: float = -0.07
     missed: float = -0.07
 
-    def __call__(self, accuracy: float, latency: float) -> float:
+    def __call__(self, accuracy: float, latency_us: float) -> float:
         """Computes the reward.
 
         Args:
             accuracy: Accuracy, 0 to 1.
-            latency: Microseconds.
+            latency_us: Latency.
         """
-        exponent = self.met if latency <= self.target else self.missed
-        return accuracy * (latency / self.target) ** exponent
+        exponent = self.met if latency_us <= self.target_us else self.missed
+        return accuracy * (latency_us / self.target_us) ** exponent
 
 
-def make_reward(target: float, exponent: str | float = 'large') -> Reward:
+def make_reward(target_us: float, exponent: str | float = 'large') -> Reward:
     """Builds a reward.
 
     Args:
-        target: Latency to aim for, microseconds.
+        target_us: Latency to aim for.
         exponent: A name of :data:`EXPONENTS`, or w itself as a number of at most 0.
 
     Raises:
         UserError: For an exponent that is neither, or a target that is not positive.
     """
-    if not 0 < target < float('inf'):
-        raise UserError(f'a target latency of {target:g} µs must be positive')
+    if not 0 < target_us < float('inf'):
+        raise UserError(f'a target latency of {target_us:g} µs must be positive')
     if exponent in EXPONENTS:
-        return Reward(target, *EXPONENTS[exponent])
+        return Reward(target_us, *EXPONENTS[exponent])
     try:
         w = float(exponent)
     except ValueError:
@@ -65,4 +65,4 @@ def make_reward(target: float, exponent: str | float = 'large') -> Reward:
             f'the reward exponent {exponent!r} is impossible; possible: '
             f'{", ".join(EXPONENTS)}, or a number from -10 to 0'
         )
-    return Reward(target, w, w)
+    return Reward(target_us, w, w)

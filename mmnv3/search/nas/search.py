@@ -1,26 +1,95 @@
-"""The sample-evaluate-update loop (MnasNet, Section 4.2)."""
+"""The sample-evaluate-update loop (MnasNet, Section 4.2).
+
+A search leaves, and continues from::
+
+    settings.json            what it was started with
+    state.pt                 everything up to the last whole batch
+    history.jsonl            a line as soon as a network is evaluated, so that a kill
+                             loses only the evaluation that was under way
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mmnv3.arch import NetSpec
 from mmnv3.errors import UserError
-from mmnv3.search.nas.controller import Controller
-from mmnv3.search.nas.history import (
-    Folder,
-    Sample,
-    read_samples,
-    write_samples,
-)
-from mmnv3.search.nas.ppo import PPO, PPOSettings
+from mmnv3.search.folder import Folder
+from mmnv3.search.nas.controller import PPO, Controller, PPOSettings
 from mmnv3.search.nas.reward import Reward
 from mmnv3.search.nas.space import Space, Tokens
+from mmnv3.search.target import Price, ms
+
+STATE = 'state.pt'
+HISTORY = 'history.jsonl'
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A network that the controller drew.
+
+    Args:
+        index: Its place in the search, from 0.
+        tokens: Its choices.
+        latency_us: Its price.
+        accuracy: 0 to 1; None where it has none.
+        reward: What it is worth; None where it has no accuracy.
+        problem: Why it has none.
+    """
+
+    index: int
+    tokens: Tokens
+    latency_us: float
+    accuracy: float | None = None
+    reward: float | None = None
+    problem: str | None = None
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Sample:
+        """A sample from what :func:`dataclasses.asdict` made of it."""
+        return cls(**{**row, 'tokens': tuple(row['tokens'])})
+
+
+def pareto(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples that no other beats in both latency and accuracy.
+
+    Returns:
+        By latency; of equals the first. Accuracy rises with it.
+    """
+    front: list[Sample] = []
+    highest = -math.inf
+    rows = [
+        (sample.latency_us, -sample.accuracy, sample.index, sample)
+        for sample in samples
+        if sample.accuracy is not None
+    ]
+    for _, negative, _, sample in sorted(rows, key=lambda row: row[:3]):
+        if -negative > highest:
+            highest = -negative
+            front.append(sample)
+    return front
+
+
+def best(samples: Iterable[Sample]) -> Sample:
+    """The sample of the highest reward; of equals the first.
+
+    Raises:
+        UserError: When none has a reward.
+    """
+    rows = [
+        (sample.reward, -sample.index, sample)
+        for sample in samples
+        if sample.reward is not None
+    ]
+    if not rows:
+        raise UserError('no sample has a reward yet; take more --samples')
+    return max(rows, key=lambda row: row[:2])[-1]
 
 
 @dataclass(frozen=True)
@@ -36,14 +105,12 @@ class Outcome:
     problem: str | None = None
 
 
-# Microseconds of a network.
-Price = Callable[[NetSpec], float]
 # Takes networks and yields the place of each and its outcome, as they come.
 Evaluate = Callable[[Sequence[NetSpec]], Iterator[tuple[int, Outcome]]]
 
 
 @dataclass(frozen=True)
-class SearchSettings:
+class NASSettings:
     """What a search is.
 
     Args:
@@ -52,8 +119,6 @@ class SearchSettings:
         batch_size: Networks from one update of the controller to the next.
         seed: Of the controller's weights and of what it draws.
         ppo: How it learns.
-        conditions: Whatever else makes accuracies and latencies comparable, by the name
-            that a person knows it by: data, iterations, table.
     """
 
     reward: Reward
@@ -61,7 +126,6 @@ class SearchSettings:
     batch_size: int = 10
     seed: int = 0
     ppo: PPOSettings = field(default_factory=PPOSettings)
-    conditions: dict[str, str | int | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 2 <= self.batch_size <= self.samples:
@@ -71,13 +135,13 @@ class SearchSettings:
             )
 
 
-def check_target(space: Space, price: Price, target: float) -> tuple[float, float]:
+def check_target(space: Space, price: Price, target_us: float) -> tuple[float, float]:
     """Looks whether a target divides a space.
 
     Args:
         space: The space.
-        price: The latency of a network, microseconds.
-        target: Microseconds.
+        price: Microseconds of a network.
+        target_us: The target latency.
 
     Returns:
         Latencies of the smallest network and of the largest, microseconds.
@@ -92,34 +156,33 @@ def check_target(space: Space, price: Price, target: float) -> tuple[float, floa
         space.uniform(op=op, kernel=5, se=0.25, residual=True, filters=1.25, layers=1)
         for op in ('conv', 'bottleneck6')
     ]
-    fastest = price(space.decode(least))
-    slowest = max(price(space.decode(tokens)) for tokens in most)
-    shown, limits = (
-        f'{target / 1e3:.3g} ms',
-        f'choose one between {fastest / 1e3:.3g} and {slowest / 1e3:.3g} ms',
-    )
-    if target < fastest:
+    fastest_us = price(space.decode(least))
+    slowest_us = max(price(space.decode(tokens)) for tokens in most)
+    limits = f'choose one between {fastest_us / 1e3:.3g} and {slowest_us / 1e3:.3g} ms'
+    if target_us < fastest_us:
         raise UserError(
-            f'a target of {shown} cannot be reached by the smallest network of the '
+            f'a target of {ms(target_us)} cannot be reached by the smallest network of '
+            f'the space {space.name!r}; {limits}'
+        )
+    if target_us >= slowest_us:
+        raise UserError(
+            f'a target of {ms(target_us)} is already met by the largest network of the '
             f'space {space.name!r}; {limits}'
         )
-    if target >= slowest:
-        raise UserError(
-            f'a target of {shown} is already met by the largest network of the space '
-            f'{space.name!r}; {limits}'
-        )
-    return fastest, slowest
+    return fastest_us, slowest_us
 
 
-class Search:
+class NASearch:
     """A search, new or continued.
 
     Args:
         space: Where to search.
-        price: The latency of a network, microseconds.
+        price: Microseconds of a network.
         evaluate: The accuracy of networks.
         settings: What is searched for.
-        folder: Where everything is kept. A search that was begun there goes on.
+        work_dir: Where everything is kept. A search that was begun there goes on.
+        conditions: Whatever else accuracies and latencies depend on: data, budget,
+            table.
         report: Is told of every sample.
 
     Raises:
@@ -131,13 +194,14 @@ class Search:
         space: Space,
         price: Price,
         evaluate: Evaluate,
-        settings: SearchSettings,
-        folder: str | Path,
+        settings: NASSettings,
+        work_dir: str | Path,
+        conditions: Mapping[str, Any] | None = None,
         report: Callable[[Sample], None] = lambda sample: None,
     ) -> None:
         self.space, self.price, self.evaluate = space, price, evaluate
         self.settings, self.report = settings, report
-        self.folder = Folder(folder)
+        self.folder = Folder(work_dir)
         self.samples: list[Sample] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -146,7 +210,7 @@ class Search:
         self.ppo = PPO(controller, settings.ppo)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.known: dict[NetSpec, Outcome] = {}
-        self._resume()
+        self._resume(conditions or {})
 
     def run(self) -> list[Sample]:
         """Draws, evaluates and learns until there are enough samples.
@@ -163,18 +227,20 @@ class Search:
             )
             drawn = self.ppo.controller.sample(count, self.generator).tolist()
             batch = self._evaluate([tuple(tokens) for tokens in drawn])
-            learnt = [sample for sample in batch if sample.reward is not None]
+            learnt = [
+                (sample.tokens, sample.reward)
+                for sample in batch
+                if sample.reward is not None
+            ]
             if not learnt:
                 raise UserError(
                     f'none of {len(batch)} networks got an accuracy, the last because: '
                     f'{batch[-1].problem}; lower the learning rate or train longer'
                 )
-            self.ppo.update(
-                [sample.tokens for sample in learnt],
-                [sample.reward for sample in learnt],
-            )
+            tokens, rewards = zip(*learnt)
+            self.ppo.update(tokens, rewards)
             self.samples += batch
-            self.folder.save(self._state())
+            self._save()
         return self.samples
 
     def _evaluate(self, batch: Sequence[Tokens]) -> list[Sample]:
@@ -197,49 +263,34 @@ class Search:
             spec = new[index]
             self.known[spec] = _finite(outcome)
             first = specs.index(spec)
-            self.folder.append(self._sample(first, batch[first], spec))
+            self.folder.append_row(
+                HISTORY, asdict(self._sample(first, batch[first], spec))
+            )
             finish(spec)
         return [samples[place] for place in range(len(batch))]
 
     def _sample(self, place: int, tokens: Tokens, spec: NetSpec) -> Sample:
-        outcome, latency = self.known[spec], self.price(spec)
+        outcome, latency_us = self.known[spec], self.price(spec)
+        reward = None
+        if outcome.accuracy is not None:
+            reward = self.settings.reward(outcome.accuracy, latency_us)
         return Sample(
             len(self.samples) + place,
             tokens,
-            latency,
+            latency_us,
             outcome.accuracy,
-            None
-            if outcome.accuracy is None
-            else self.settings.reward(outcome.accuracy, latency),
+            reward,
             outcome.problem,
         )
 
-    def _resume(self) -> None:
-        state, history = self.folder.load(), self.folder.history()
-        identity = self._identity()
-        if state is None:
-            # Written first, so that the history is never of unknown settings.
-            if history:
-                raise UserError(
-                    f'{self.folder.path} has a history but no state of a search; '
-                    'choose another --work-dir'
-                )
-            self.folder.save(self._state())
+    def _resume(self, conditions: Mapping[str, Any]) -> None:
+        if not self.folder.claim({**self._identity(), **conditions}):
             return
-        then = state['identity']
-        if then != identity:
-            name = next(
-                name
-                for name in [*then, *identity]
-                if then.get(name) != identity.get(name)
-            )
-            raise UserError(
-                f'{self.folder.path} has a search with {name} = {then.get(name)}, not '
-                f'{identity.get(name)}; choose another --work-dir'
-            )
-        self.ppo.load_state_dict(state['ppo'])
-        self.generator.set_state(state['generator'])
-        self.samples = read_samples(state['samples'])
+        if (state := self.folder.read_tensors(STATE)) is not None:
+            self.ppo.load_state_dict(state['ppo'])
+            self.generator.set_state(state['generator'])
+            self.samples = list(map(Sample.of_row, state['samples']))
+        history = map(Sample.of_row, self.folder.read_rows(HISTORY))
         # Of a killed batch, failures are tried again: a machine may have been at fault.
         finite = [sample for sample in history if sample.accuracy is not None]
         for sample in [*finite, *self.samples]:
@@ -247,26 +298,29 @@ class Search:
                 sample.accuracy, sample.problem
             )
 
-    def _identity(self) -> dict[str, str | int | float]:
+    def _identity(self) -> dict[str, Any]:
         """What must be the same for a search to go on; more samples may be asked."""
         settings = self.settings
-        return {
-            'space': self.space.name,
-            'target (µs)': settings.reward.target,
-            'exponents': f'{settings.reward.met:g}, {settings.reward.missed:g}',
-            'batch size': settings.batch_size,
-            'seed': settings.seed,
-            **asdict(settings.ppo),
-            **settings.conditions,
-        }
-
-    def _state(self) -> dict:
         return dict(
-            identity=self._identity(),
+            search='nas',
+            space=self.space.name,
+            reward=asdict(settings.reward),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            ppo=asdict(settings.ppo),
+        )
+
+    def _save(self) -> None:
+        state = dict(
             ppo=self.ppo.state_dict(),
             generator=self.generator.get_state(),
-            samples=write_samples(self.samples),
+            # Tensors' files have no tuples of ours, but lists.
+            samples=[
+                {**asdict(sample), 'tokens': list(sample.tokens)}
+                for sample in self.samples
+            ],
         )
+        self.folder.write_tensors(STATE, state)
 
 
 def _finite(outcome: Outcome) -> Outcome:

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mmnv3.arch import BlockSpec, ConvSpec, NetSpec, SqueezeExcite, make_divisible
 from mmnv3.errors import UserError
@@ -115,7 +116,7 @@ class Space:
         one = [options.index(values[kind]) for kind, options in self.choices.items()]
         return tuple(one) * len(self.stages)
 
-    def settings(self, tokens: Sequence[int]) -> list[dict[str, object]]:
+    def settings(self, tokens: Sequence[int]) -> list[dict[str, Any]]:
         """What every stage chose, by kind.
 
         Raises:

@@ -1,22 +1,27 @@
-"""The uniform width multiplier that a search has to beat."""
+"""The uniform width multiplier that a search has to beat.
+
+It leaves, in the folder ``uniform`` of its search, ``width.json``, ``spec.json``, and
+``score.json`` and ``score.pth``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from mmnv3.arch import NetSpec, load_spec, save_spec
+from mmnv3.arch import NetSpec, Network, scale_width
 from mmnv3.errors import UserError
-from mmnv3.search.netadapt import store
-from mmnv3.search.netadapt.multipliers import (
-    closest_multiplier,
-    near_multipliers,
-    uniform,
+from mmnv3.search.netadapt.search import (
+    Cut,
+    FinishedStep,
+    NetAdaptTask,
+    Point,
+    read_point,
+    run_alone,
+    step_name,
+    write_point,
 )
-from mmnv3.search.netadapt.store import Point, Step
-from mmnv3.search.netadapt.task import Job, Search, ms
-from mmnv3.search.pool import Failure, run_jobs
+from mmnv3.search.target import Price, ms
 
 # Microseconds of networks that take turns.
 Measure = Callable[[Sequence[NetSpec]], list[float]]
@@ -25,8 +30,80 @@ FOLDER = 'uniform'
 _MEASURED = 8
 
 
+def uniform(network: Network, width: float) -> Network:
+    """The network under a width multiplier, with the residuals that it has.
+
+    Without that two widths that become equal would add a residual, and inherited
+    weights would meet it unprepared.
+    """
+    scaled = scale_width(network.spec, width)
+    blocks = tuple(
+        replace(block, residual=plan.residual)
+        for block, plan in zip(scaled.blocks, network.plans(), strict=True)
+    )
+    return replace(network, spec=replace(scaled, blocks=blocks))
+
+
+def thinnest_multiplier(spec: NetSpec) -> int:
+    """The least width multiplier, in hundredths, that keeps more than half of 8."""
+    return int(400 / min(spec.stem.out, *(block.out for block in spec.blocks))) + 1
+
+
+def closest_multiplier(
+    network: Network, price: Price, latency_us: float
+) -> float | None:
+    """The width multiplier, in hundredths, whose latency is closest to one.
+
+    Widths are multiples of 8, so latencies have gaps: it may be a little slower.
+
+    Args:
+        network: The network at multiplier 1.
+        price: Microseconds of a network.
+        latency_us: The latency.
+
+    Returns:
+        The multiplier, at most 1, or None when even the thinnest is slower.
+    """
+
+    def price_us(hundredths: int) -> float:
+        return price(uniform(network, hundredths / 100).spec)
+
+    low, high = thinnest_multiplier(network.spec), 100
+    if price_us(low) > latency_us:
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        if price_us(middle) <= latency_us:
+            low = middle
+        else:
+            high = middle - 1
+    closest = min(
+        (low, min(low + 1, 100)), key=lambda other: abs(price_us(other) - latency_us)
+    )
+    return closest / 100
+
+
+def near_multipliers(network: Network, width: float, count: int) -> list[float]:
+    """Width multipliers near one, each of another network.
+
+    Args:
+        network: The network at multiplier 1.
+        width: In whole hundredths; the first that is returned.
+        count: How many, if there are so many.
+    """
+    middle, spec = round(100 * width), network.spec
+    possible = range(thinnest_multiplier(spec), 101)
+    found: dict[NetSpec, float] = {}
+    for hundredths in sorted(possible, key=lambda other: abs(other - middle)):
+        if len(found) < count:
+            scaled = uniform(network, hundredths / 100).spec
+            # Its name has the multiplier in it.
+            found.setdefault(replace(scaled, name=spec.name), hundredths / 100)
+    return list(found.values())
+
+
 def compare_uniform(
-    search: Search, steps: Sequence[Step], measure: Measure | None = None
+    task: NetAdaptTask, steps: Sequence[FinishedStep], measure: Measure | None = None
 ) -> Point:
     """Trains the width multiplier that is as fast as what was found.
 
@@ -34,59 +111,61 @@ def compare_uniform(
     the winners did one after the other.
 
     Args:
-        search: The search.
+        task: What was searched.
         steps: Its steps, at least one after the seed.
         measure: Decides what is as fast; the price of the search without it.
 
     Returns:
-        The network; its specification and weights are in the folder ``uniform``.
+        The network; its specification and weights are in the folder ``uniform``. A
+        training whose loss is no number leaves no weights, and is tried again the
+        next time.
 
     Raises:
-        UserError: When no multiplier is as fast, or its training failed.
+        UserError: When no multiplier is as fast.
     """
-    folder = search.work_dir / FOLDER
-    with store.clear_disk_errors(search.work_dir):
-        width = _choose_width(search, steps, measure, folder / 'width.json')
-        path = folder / 'score.json'
-        if (point := store.read_point(path)) is None:
-            spec = uniform(search.seed, width, search.rules)
-            budget = replace(
-                search.budget, iterations=search.budget.iterations * (len(steps) - 1)
-            )
-            job = Job(search.seed, spec, search.state, budget, folder / 'log')
-            ((_, trial),) = run_jobs(search.attempt, [job], search.ray)
-            if isinstance(trial, Failure):
-                raise trial.error
-            point = Point(f'×{width:g}', search.price(spec), trial.value, trial.problem)
-            save_spec(spec, folder / 'spec.json')
-            store.write_point(path, point, trial)
-    search.report(f'width multiplier {point}')
+    folder = task.folder
+    width = _choose_width(task, steps, measure)
+    point = read_point(folder, f'{FOLDER}/score')
+    if point is None or point.accuracy is None:
+        network = uniform(task.seed, width)
+        iterations = task.budget.iterations * (len(steps) - 1)
+        budget = replace(task.budget, iterations=iterations)
+        log = task.work_dir / FOLDER / 'log'
+        trial = run_alone(task, Cut(task.seed, network, task.state, budget, log))
+        point = Point(
+            f'×{width:g}', task.price(network.spec), trial.value, trial.problem
+        )
+        folder.write_spec(f'{FOLDER}/spec.json', network.spec)
+        write_point(folder, f'{FOLDER}/score', point, trial)
+    task.report(f'width multiplier {point}')
     return point
 
 
 def _choose_width(
-    search: Search, steps: Sequence[Step], measure: Measure | None, path: Path
+    task: NetAdaptTask, steps: Sequence[FinishedStep], measure: Measure | None
 ) -> float:
     """Chooses once: another measurement might choose another."""
-    if (known := store.read_json(path)) is not None:
+    folder = task.folder
+    if (known := folder.read_json(f'{FOLDER}/width.json')) is not None:
         return known['width']
-    latency = steps[-1].winner.latency
-    width = closest_multiplier(search.seed, search.price, latency, search.rules)
+    latency_us = steps[-1].winner.latency_us
+    width = closest_multiplier(task.seed, task.price, latency_us)
     if width is None:
-        raise UserError(f'no width multiplier is as fast as {ms(latency)}')
-    chosen = dict(width=width)
-    if measure is not None:
-        widths = near_multipliers(search.seed, width, _MEASURED, search.rules)
-        last = store.step_dir(search.work_dir, steps[-1].number)
-        found, *others = measure(
-            [
-                load_spec(last / 'spec.json'),
-                *(uniform(search.seed, width, search.rules) for width in widths),
-            ]
-        )
-        # In microseconds, as everything that is stored.
-        measured = dict(zip(widths, others, strict=True))
-        width = min(measured, key=lambda width: abs(measured[width] - found))
-        chosen = dict(width=width, found=found, measured=measured)
-    store.write_json(path, chosen)
+        raise UserError(f'no width multiplier is as fast as {ms(latency_us)}')
+    if measure is None:
+        folder.write_json(f'{FOLDER}/width.json', dict(width=width))
+        return width
+    widths = near_multipliers(task.seed, width, _MEASURED)
+    found_us, *others_us = measure(
+        [
+            folder.read_spec(f'{step_name(steps[-1].number)}/spec.json'),
+            *(uniform(task.seed, width).spec for width in widths),
+        ]
+    )
+    measured_us = dict(zip(widths, others_us, strict=True))
+    width = min(measured_us, key=lambda width: abs(measured_us[width] - found_us))
+    folder.write_json(
+        f'{FOLDER}/width.json',
+        dict(width=width, found_us=found_us, measured_us=measured_us),
+    )
     return width

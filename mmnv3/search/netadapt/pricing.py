@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from mmengine.config import Config
 
 from mmnv3.arch import NetSpec
 from mmnv3.engine.config import input_size
+from mmnv3.search.configs import build, config_network, with_spec
+from mmnv3.search.latency.measuring import load_network, time_networks
+from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.timing import load_network, time_networks
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.netadapt.comparison import Measure
-from mmnv3.search.netadapt.configs import build, with_spec
-from mmnv3.search.netadapt.proposals import Price
 
 
 def config_price(
     config: Config, table: LatencyTable, size: tuple[int, int] | None = None
-) -> Price:
+) -> ConfigPrice:
     """The price of a network with the neck and head of a config.
 
     Args:
@@ -27,16 +26,16 @@ def config_price(
         table: Layers by microseconds.
         size: (width, height) of the picture; the config's own by default.
 
-    Returns:
-        Microseconds of a specification; asked twice it is counted once.
+    Raises:
+        UserError: When the config's model cannot be priced by the table.
     """
-    size = input_size(config, size)
-
-    @cache
-    def price(spec: NetSpec) -> float:
-        return float(table.price_model(build(with_spec(config, spec)), size))
-
-    return price
+    return ConfigPrice(
+        table,
+        input_size(config, size),
+        config_network(config).spec,
+        lambda spec: build(with_spec(config, spec)),
+        config.model.backbone,
+    )
 
 
 def config_measure(

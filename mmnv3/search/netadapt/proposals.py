@@ -6,35 +6,13 @@ their residuals stay. Everything is an edit of the table; nothing here knows wei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mmnv3.arch import BlockPlan, NetSpec, plan_blocks
+from mmnv3.arch import Network
+from mmnv3.search.target import Price
 
 DIVISOR = 8
-
-Price = Callable[[NetSpec], float]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a network is built from its table, as far as that decides its residuals.
-
-    Args:
-        output_stride: The backbone's.
-        dilation: The backbone's.
-    """
-
-    output_stride: int = 32
-    dilation: str = 'tensorflow'
-
-    def plan(self, spec: NetSpec) -> list[BlockPlan]:
-        """The blocks of a network."""
-        return list(plan_blocks(spec, self.output_stride, self.dilation))
-
-
-# A backbone's defaults.
-PLAIN = Rules()
 
 
 @dataclass(frozen=True)
@@ -56,17 +34,18 @@ class Edit:
         where = names[0] if len(names) == 1 else f'{names[0]}–{names[-1]}'
         return f'{where} {self.kind}'
 
-    def apply(self, spec: NetSpec, width: int) -> NetSpec:
+    def apply(self, network: Network, width: int) -> Network:
         """The network with another width there.
 
         A narrower bottleneck keeps expansions as absolute numbers; where a block has no
         expansion convolution its expansion *is* its input, and follows.
         """
+        spec = network.spec
         blocks = list(spec.blocks)
         if self.kind == 'expand':
             index = self.layers[0] - 1
             blocks[index] = replace(blocks[index], expand=width)
-            return replace(spec, blocks=tuple(blocks))
+            return replace(network, spec=replace(spec, blocks=tuple(blocks)))
         stem, before = spec.stem, spec.stem.out
         if 0 in self.layers:
             stem = replace(stem, out=width)
@@ -76,7 +55,8 @@ class Edit:
             out = width if index + 1 in self.layers else block.out
             blocks[index] = replace(block, expand=expand, out=out)
             before, new_before = block.out, out
-        return replace(spec, stem=stem, blocks=tuple(blocks))
+        spec = replace(spec, stem=stem, blocks=tuple(blocks))
+        return replace(network, spec=spec)
 
 
 @dataclass(frozen=True)
@@ -85,27 +65,23 @@ class Proposal:
 
     Args:
         name: What is changed, as ``'block4 expand 96 → 72'``.
-        spec: The network.
-        latency: Its price in microseconds.
+        network: The network.
+        latency_us: Its price.
     """
 
     name: str
-    spec: NetSpec
-    latency: float
+    network: Network
+    latency_us: float
 
 
-def groups(spec: NetSpec, rules: Rules = PLAIN) -> list[tuple[int, ...]]:
+def groups(network: Network) -> list[tuple[int, ...]]:
     """Which layers' outputs have to be of one width, since residuals add them.
-
-    Args:
-        spec: The network.
-        rules: How it is built.
 
     Returns:
         Numbers of consecutive blocks, from 1, with the stem as 0.
     """
     found = [[0]]
-    for number, plan in enumerate(rules.plan(spec), 1):
+    for number, plan in enumerate(network.plans(), 1):
         if plan.residual:
             found[-1].append(number)
         else:
@@ -113,12 +89,12 @@ def groups(spec: NetSpec, rules: Rules = PLAIN) -> list[tuple[int, ...]]:
     return [tuple(group) for group in found]
 
 
-def edits(spec: NetSpec, rules: Rules = PLAIN) -> list[Edit]:
+def edits(network: Network) -> list[Edit]:
     """All widths of a network that NetAdapt may shrink.
 
     The stem is one only where a residual adds its output.
     """
-    blocks = rules.plan(spec)
+    blocks = list(network.plans())
     return [
         *(
             Edit('expand', (number,), plan.spec.expand)
@@ -126,87 +102,80 @@ def edits(spec: NetSpec, rules: Rules = PLAIN) -> list[Edit]:
             if plan.has_expand
         ),
         *(
-            Edit('bottleneck', group, spec.blocks[group[-1] - 1].out)
-            for group in groups(spec, rules)
+            Edit('bottleneck', group, blocks[group[-1] - 1].spec.out)
+            for group in groups(network)
             if group != (0,)
         ),
     ]
 
 
-def proposals(
-    spec: NetSpec, price: Price, cut: float, rules: Rules = PLAIN
-) -> Iterator[Proposal]:
+def proposals(network: Network, price: Price, cut_us: float) -> Iterator[Proposal]:
     """Shrinks one width after the other as little as cuts enough.
 
     Args:
-        spec: The network.
-        price: Microseconds of a network, neck and head included: C4 is an expansion
-            that feeds them.
-        cut: Microseconds to cut at least; the paper's δ.
-        rules: How the network is built.
+        network: The network.
+        price: Of networks, neck and head included: C4 is an expansion that feeds them.
+        cut_us: Microseconds to cut at least; the paper's δ.
 
     Yields:
         For every expansion and every shared bottleneck the network with the largest
-        multiple of 8 there that is ``cut`` faster, where there is one.
+        multiple of 8 there that is ``cut_us`` faster, where there is one.
     """
-    limit = price(spec) - cut
-    for edit in edits(spec, rules):
-        width = _largest(edit, spec, price, limit, rules)
+    limit_us = price(network.spec) - cut_us
+    for edit in edits(network):
+        width = _largest(edit, network, price, limit_us)
         if width is not None:
-            edited = edit.apply(spec, width)
+            edited = edit.apply(network, width)
             yield Proposal(
-                f'{edit} {edit.width} → {width}', edited, float(price(edited))
+                f'{edit} {edit.width} → {width}', edited, float(price(edited.spec))
             )
 
 
-def _widths(edit: Edit, spec: NetSpec, rules: Rules) -> list[int]:
+def _widths(edit: Edit, network: Network) -> list[int]:
     """Smaller widths that neither remove a layer or a residual nor add one."""
     least = DIVISOR
     if edit.kind == 'expand':
-        before = rules.plan(spec)[edit.layers[0] - 1].in_channels
+        before = list(network.plans())[edit.layers[0] - 1].in_channels
         # What expands shall go on doing so.
         least = max(least, before if before < edit.width else 0)
     least = -(-least // DIVISOR) * DIVISOR
     widths = range(least, edit.width, DIVISOR)
-    return [width for width in widths if _keeps_layers(edit, spec, width, rules)]
+    return [width for width in widths if _keeps_layers(edit, network, width)]
 
 
-def _keeps_layers(edit: Edit, spec: NetSpec, width: int, rules: Rules) -> bool:
+def _keeps_layers(edit: Edit, network: Network, width: int) -> bool:
     try:
-        edited = edit.apply(spec, width)
+        edited = edit.apply(network, width)
     except ValueError:  # A fused block of stride 2 cannot do without its expansion.
         return False
-    return _structure(edited, rules) == _structure(spec, rules)
+    return _structure(edited) == _structure(network)
 
 
-def _structure(spec: NetSpec, rules: Rules) -> list[tuple[bool, bool]]:
-    return [(plan.has_expand, plan.residual) for plan in rules.plan(spec)]
+def _structure(network: Network) -> list[tuple[bool, bool]]:
+    return [(plan.has_expand, plan.residual) for plan in network.plans()]
 
 
-def _largest(
-    edit: Edit, spec: NetSpec, price: Price, limit: float, rules: Rules
-) -> int | None:
+def _largest(edit: Edit, network: Network, price: Price, limit_us: float) -> int | None:
     """The largest width whose price is within a limit, by halving."""
-    widths = _widths(edit, spec, rules)
-    low, high = -1, len(widths) - 1
-    if not widths or price(edit.apply(spec, widths[0])) > limit:
+    widths = _widths(edit, network)
+    if not widths or price(edit.apply(network, widths[0]).spec) > limit_us:
         return None
-    low = 0
+    low, high = 0, len(widths) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if price(edit.apply(spec, widths[middle])) <= limit:
+        if price(edit.apply(network, widths[middle]).spec) <= limit_us:
             low = middle
         else:
             high = middle - 1
     return widths[low]
 
 
-def narrowest(spec: NetSpec, rules: Rules = PLAIN) -> NetSpec:
+def narrowest(network: Network) -> Network:
     """The network that is left when nothing more can be shrunk."""
     # Bottlenecks first: expansions have to stay above them.
     for kind in ('bottleneck', 'expand'):
-        for edit in edits(spec, rules):
-            widths = _widths(edit, spec, rules) if edit.kind == kind else []
+        for edit in edits(network):
+            widths = _widths(edit, network) if edit.kind == kind else []
             if widths:
-                spec = edit.apply(spec, widths[0])
-    return spec
+                network = edit.apply(network, widths[0])
+    return network

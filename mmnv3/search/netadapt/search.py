@@ -1,26 +1,204 @@
-"""The loop of NetAdapt: propose, train a little, keep the best, and again."""
+"""The loop of NetAdapt: propose, train a little, keep the best, and again.
+
+A search leaves, and continues from::
+
+    settings.json            what it was started with
+    seed/                    score.json
+    step_01/                 proposals.json, specs/; proposal_03.json and .pth as they
+                             come; in the end spec.json, weights.pth, winner.json
+    frontier.json            the way so far
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from mmnv3.arch import NetSpec, load_spec, save_spec
+from mmnv3.arch import Network
 from mmnv3.errors import UserError
-from mmnv3.search.netadapt import store
-from mmnv3.search.netadapt.proposals import Proposal, proposals
-from mmnv3.search.netadapt.store import Point, Step
-from mmnv3.search.netadapt.task import CRITERIA, Job, Search, State, check, ms
-from mmnv3.search.pool import Failure, run_jobs
-from mmnv3.search.runs import Budget, Trial
+from mmnv3.search.configs import Budget
+from mmnv3.search.folder import Folder
+from mmnv3.search.netadapt.proposals import Proposal, narrowest, proposals
+from mmnv3.search.pool import Failure
+from mmnv3.search.target import Price, ms
+from mmnv3.search.trial import State, Trial, run_trials
+
+# The smallest cut that is tried, as a part of what is asked for.
+_LEAST_CUT = 1 / 16
 
 
-def run(search: Search) -> list[Step]:
+@dataclass(frozen=True)
+class Point:
+    """A network on the way, or beside it.
+
+    Args:
+        name: What was done to get it.
+        latency_us: Its price.
+        accuracy: Its figure on the held-out data; None where it was not trained or
+            its training failed.
+        problem: Why it failed.
+    """
+
+    name: str
+    latency_us: float
+    accuracy: float | None = None
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        """As ``block4 expand 96 → 72: 1.71 ms, 0.58``."""
+        accuracy = self.problem if self.accuracy is None else f'{self.accuracy:.4g}'
+        return f'{self.name}: {ms(self.latency_us)}, {accuracy}'
+
+
+@dataclass(frozen=True)
+class FinishedStep:
+    """A finished step.
+
+    Args:
+        number: From 1; 0 is the seed.
+        winner: What was chosen.
+        others: What else was tried.
+    """
+
+    number: int
+    winner: Point
+    others: tuple[Point, ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return f'step {self.number}: {self.winner}'
+
+
+CRITERIA: dict[str, Callable[[Point, Point], float]] = {
+    # MobileNetV3: the accuracy that a microsecond costs, or brings.
+    'ratio': lambda before, after: (
+        (_accuracy(after) - _accuracy(before))
+        / abs(before.latency_us - after.latency_us)
+    ),
+    # NetAdapt's own.
+    'accuracy': lambda before, after: _accuracy(after),
+}
+
+
+def _accuracy(point: Point) -> float:
+    assert point.accuracy is not None  # Others are not compared.
+    return point.accuracy
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network to try.
+
+    Args:
+        old: The network that it is cut from.
+        new: The network.
+        state: The weights of the old one.
+        budget: Of the training.
+        work_dir: For the log.
+    """
+
+    old: Network
+    new: Network
+    state: State
+    budget: Budget
+    work_dir: Path
+
+
+@dataclass(frozen=True)
+class NetAdaptTask:
+    """What a search is asked for.
+
+    Args:
+        seed: The network to start from.
+        state: Its weights.
+        price: Microseconds of a network.
+        attempt: Trains what a proposal is, from the weights of what it was cut from.
+        target_us: Latency to reach.
+        budget: Of every proposal.
+        work_dir: Where everything goes, and where an interrupted search is found.
+        delta: What a step cuts at least, as a fraction of the seed's latency; the
+            paper's 0.01.
+        criterion: One of :data:`CRITERIA`.
+        conditions: What else the outcome depends on, as data and table.
+        ray: See :func:`mmnv3.search.pool.run_jobs`.
+        report: Gets a line whenever something is done.
+    """
+
+    seed: Network
+    state: State
+    price: Price
+    attempt: Callable[[Cut], Trial]
+    target_us: float
+    budget: Budget
+    work_dir: Path
+    delta: float = 0.01
+    criterion: str = 'ratio'
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    ray: str | None = None
+    report: Callable[[str], Any] = print
+
+    @property
+    def folder(self) -> Folder:
+        """The files of the search."""
+        return Folder(self.work_dir)
+
+    def settings(self) -> dict[str, Any]:
+        """Whatever the outcome depends on, to tell one search from another."""
+        digest = hashlib.sha256()
+        for name, tensor in self.state.items():
+            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        # Two prices tell one table, and one size of picture, from another.
+        ends = dict(seed=self.seed, narrowest=narrowest(self.seed))
+        return dict(
+            search='netadapt',
+            target_us=round(self.target_us, 3),
+            delta=self.delta,
+            criterion=self.criterion,
+            budget=asdict(self.budget),
+            seed=asdict(self.seed),
+            weights=digest.hexdigest(),
+            latency_us={
+                name: round(self.price(network.spec), 3)
+                for name, network in ends.items()
+            },
+            **self.conditions,
+        )
+
+
+def check(task: NetAdaptTask) -> None:
+    """Looks at whether a search can come to anything.
+
+    Raises:
+        UserError: When the target is met already or cannot be reached, or for a
+            setting that is impossible.
+    """
+    if task.criterion not in CRITERIA:
+        raise UserError(
+            f'criterion={task.criterion!r} is unknown; possible: {", ".join(CRITERIA)}'
+        )
+    if not 0 < task.delta < 1:
+        raise UserError(f'delta={task.delta} is impossible; possible: 0 to 1')
+    name, latency_us = task.seed.spec.name, task.price(task.seed.spec)
+    if task.target_us >= latency_us:
+        raise UserError(
+            f'the target of {ms(task.target_us)} is already met: {name} takes '
+            f'{ms(latency_us)}; choose a lower one'
+        )
+    least_us = task.price(narrowest(task.seed).spec)
+    if task.target_us < least_us:
+        raise UserError(
+            f'the target of {ms(task.target_us)} cannot be reached: with all widths at '
+            f'their least {name} takes {ms(least_us)}; choose a higher one'
+        )
+
+
+def adapt(task: NetAdaptTask) -> list[FinishedStep]:
     """Searches, or continues a search that was interrupted.
 
     Args:
-        search: What is asked for.
+        task: What is asked for.
 
     Returns:
         The steps; step 0 is the seed. The last one's folder holds what was found.
@@ -30,168 +208,206 @@ def run(search: Search) -> list[Step]:
             search's, when no proposal of a step could be trained, or when the disk is
             full. What was done stays, and the same search continues from there.
     """
-    check(search)
-    with store.clear_disk_errors(search.work_dir):
-        if store.claim(search.work_dir, search.settings()):
-            search.report(f'continuing the search in {search.work_dir}')
-        spec, state = search.seed, search.state
-        steps = [Step(0, _score_seed(search))]
-        while (latency := search.price(spec)) > search.target:
-            number, before = len(steps), steps[-1].winner
-            folder = store.step_dir(search.work_dir, number)
-            if store.read_json(folder / store.WINNER) is None:
-                cut = min(
-                    search.delta * search.price(search.seed), latency - search.target
-                )
-                found = _propose(search, folder, spec, cut)
-                _try(search, folder, spec, state, found)
-                _choose(search, folder, before, found)
-            spec = load_spec(folder / 'spec.json')
-            state = store.read_weights(folder / 'weights.pth')
-            steps.append(_read_step(folder, number))
-            search.report(_line(steps[-1]))
-            _write_frontier(search, steps)
-        return steps
+    check(task)
+    folder, network, state = task.folder, task.seed, task.state
+    if folder.claim(task.settings()):
+        task.report(f'continuing the search in {task.work_dir}')
+    steps = [FinishedStep(0, _score_seed(task))]
+    task.report(str(steps[0]))
+    seed_us = task.price(task.seed.spec)
+    while (latency_us := task.price(network.spec)) > task.target_us:
+        step = step_name(len(steps))
+        if folder.read_json(f'{step}/winner.json') is None:
+            cut_us = min(task.delta * seed_us, latency_us - task.target_us)
+            found = _propose(task, step, network, cut_us)
+            _try(task, step, network, state, found)
+            _choose(task, step, steps[-1].winner, found)
+        network = replace(network, spec=folder.read_spec(f'{step}/spec.json'))
+        state = folder.read_weights(f'{step}/weights.pth')
+        steps.append(_read_step(folder, len(steps)))
+        task.report(str(steps[-1]))
+        rows = [dict(step=each.number, **asdict(each.winner)) for each in steps]
+        folder.write_json('frontier.json', rows)
+    return steps
 
 
-def _score_seed(search: Search) -> Point:
-    path = search.work_dir / 'seed' / 'score.json'
-    if (point := store.read_point(path)) is None:
-        budget = Budget(0, held_out=search.budget.held_out, seed=search.budget.seed)
-        job = Job(search.seed, search.seed, search.state, budget, path.parent / 'log')
-        ((_, trial),) = run_jobs(search.attempt, [job], search.ray)
-        if isinstance(trial, Failure):
-            raise trial.error
-        if trial.value is None:
-            raise UserError(f'the checkpoint cannot be scored: {trial.problem}')
-        point = Point('seed', search.price(search.seed), trial.value)
-        # Its weights are known.
-        store.write_json(path, dict(asdict(point), metrics=trial.metrics))
-    search.report(_line(Step(0, point)))
-    return point
+def step_name(number: int) -> str:
+    """The folder of a step, inside that of its search."""
+    return f'step_{number:02}'
 
 
-# The smallest cut that is tried, as a part of what is asked for.
-_LEAST_CUT = 1 / 16
+def run_alone(task: NetAdaptTask, cut: Cut) -> Trial:
+    """Trains a network that is no proposal.
 
-
-def _propose(search: Search, folder: Path, spec: NetSpec, cut: float) -> list[Proposal]:
-    """The proposals of a step, those of an interrupted one as they were."""
-    path, specs = folder / 'proposals.json', folder / 'specs'
-    if (known := store.read_json(path)) is not None:
-        return [
-            Proposal(
-                row['name'], load_spec(specs / f'{number:02}.json'), row['latency']
-            )
-            for number, row in enumerate(known, 1)
-        ]
-    asked, least = cut, cut * _LEAST_CUT
-    # Near the end no single width may hold so much any more.
-    while not (found := list(proposals(spec, search.price, cut, search.rules))):
-        cut /= 2
-        if cut < least:
-            raise UserError(
-                f'no width of {spec.name} can be cut so that it gets faster than '
-                f'{ms(search.price(spec))}, and the target is {ms(search.target)}; '
-                'choose a slower one'
-            )
-    if cut < asked:
-        search.report(f'{folder.name}: only {ms(cut)} can still be cut at once')
-    specs.mkdir(parents=True, exist_ok=True)
-    for number, proposal in enumerate(found, 1):
-        save_spec(proposal.spec, specs / f'{number:02}.json')
-    rows = [dict(name=p.name, latency=p.latency) for p in found]
-    store.write_json(path, rows)
-    return found
-
-
-def _path(folder: Path, index: int) -> Path:
-    return folder / f'proposal_{index + 1:02}.json'
-
-
-def _try(
-    search: Search, folder: Path, spec: NetSpec, state: State, found: list[Proposal]
-) -> None:
-    """Trains the proposals that were not trained yet, and writes what they came to."""
-    open_ones = [i for i in range(len(found)) if not _path(folder, i).exists()]
-    jobs = [
-        Job(
-            spec,
-            found[index].spec,
-            state,
-            search.budget,
-            folder / 'logs' / _path(folder, index).stem,
-        )
-        for index in open_ones
-    ]
-    for place, trial in run_jobs(search.attempt, jobs, search.ray):
-        index = open_ones[place]
-        proposal = found[index]
-        _raise_what_concerns_all(trial)
-        if isinstance(trial, Failure):
-            # It may be well another time, so it is not noted as tried.
-            search.report(f'{folder.name}: {proposal.name} is dropped: {trial}')
-            continue
-        point = Point(proposal.name, proposal.latency, trial.value, trial.problem)
-        store.write_point(_path(folder, index), point, trial)
-        search.report(
-            f'{folder.name}: {proposal.name} is dropped: {trial.problem}'
-            if trial.value is None
-            else f'{folder.name}: {point}'
-        )
-
-
-def _raise_what_concerns_all(trial: Trial | Failure) -> None:
-    """A mistake of the config or a full disk is no property of a proposal."""
-    if isinstance(trial, Failure) and isinstance(trial.error, UserError | OSError):
+    Raises:
+        Exception: What went wrong, other than a training whose loss is no number.
+    """
+    ((_, trial),) = run_trials(task.attempt, [cut], task.ray)
+    if isinstance(trial, Failure):
         raise trial.error
+    return trial
 
 
-def _choose(search: Search, folder: Path, before: Point, found: list[Proposal]) -> None:
-    points = {i: store.read_point(_path(folder, i)) for i in range(len(found))}
-    trained = {i: p for i, p in points.items() if p and p.accuracy is not None}
-    if not trained:
-        problems = [p.problem for p in points.values() if p]
-        raise UserError(
-            f'none of the {len(found)} proposals of {folder} could be trained '
-            f'({problems[0] if problems else "see above"}); lower --rate in another '
-            '--work-dir'
-        )
-    criterion = CRITERIA[search.criterion]
-    best = max(trained, key=lambda index: criterion(before, trained[index]))
-    save_spec(found[best].spec, folder / 'spec.json')
-    weights = store.read_weights(_path(folder, best).with_suffix('.pth'))
-    store.write_weights(folder / 'weights.pth', weights)
-    # The last file: with it the step is done.
-    store.write_json(
-        folder / store.WINNER, dict(proposal=best, **asdict(trained[best]))
+def write_point(folder: Folder, name: str, point: Point, trial: Trial) -> None:
+    """Writes what became of a network; its weights, beside it, come first."""
+    if trial.state is not None:
+        folder.write_weights(f'{name}.pth', trial.state)
+    metrics, seconds = trial.metrics, round(trial.seconds, 2)
+    folder.write_json(
+        f'{name}.json', dict(asdict(point), metrics=metrics, seconds=seconds)
     )
-    store.remove(folder.glob('proposal_*.pth'))
 
 
-def _read_step(folder: Path, number: int) -> Step:
-    data = store.read_json(folder / store.WINNER)
-    chosen = _path(folder, data.pop('proposal'))
-    others = (store.read_point(path) for path in sorted(folder.glob('proposal_*.json')))
-    winner = store.read_point(chosen)
-    return Step(number, winner, tuple(p for p in others if p and p != winner))
+def read_point(folder: Folder, name: str) -> Point | None:
+    """Reads it; None where it was not tried yet."""
+    data = folder.read_json(f'{name}.json')
+    if data is None:
+        return None
+    return Point(**{key: data[key] for key in Point.__dataclass_fields__})
 
 
-def _write_frontier(search: Search, steps: list[Step]) -> None:
-    rows = [dict(step=step.number, **asdict(step.winner)) for step in steps]
-    store.write_json(search.work_dir / 'frontier.json', rows)
-
-
-def read_steps(work_dir: Path) -> Iterator[Step]:
+def read_steps(folder: Folder) -> Iterator[FinishedStep]:
     """The finished steps of a search, the seed first."""
-    seed = store.read_point(work_dir / 'seed' / 'score.json')
+    seed = read_point(folder, 'seed/score')
     if seed is not None:
-        yield Step(0, seed)
+        yield FinishedStep(0, seed)
     number = 1
-    while (folder := store.step_dir(work_dir, number)).joinpath(store.WINNER).exists():
+    while folder.read_json(f'{step_name(number)}/winner.json') is not None:
         yield _read_step(folder, number)
         number += 1
 
 
-def _line(step: Step) -> str:
-    return f'step {step.number}: {step.winner}'
+def _score_seed(task: NetAdaptTask) -> Point:
+    if (point := read_point(task.folder, 'seed/score')) is None:
+        budget = replace(task.budget, iterations=0, rate=1.0)
+        log = task.work_dir / 'seed' / 'log'
+        trial = run_alone(task, Cut(task.seed, task.seed, task.state, budget, log))
+        if trial.value is None:
+            raise UserError(f'the checkpoint cannot be scored: {trial.problem}')
+        point = Point('seed', task.price(task.seed.spec), trial.value)
+        # Its weights are known.
+        write_point(task.folder, 'seed/score', point, replace(trial, state=None))
+    return point
+
+
+def _propose(
+    task: NetAdaptTask, step: str, network: Network, cut_us: float
+) -> list[Proposal]:
+    """The proposals of a step, those of an interrupted one as they were."""
+    folder = task.folder
+
+    def spec_name(number: int) -> str:
+        return f'{step}/specs/{number:02}.json'
+
+    if (known := folder.read_json(f'{step}/proposals.json')) is not None:
+        return [
+            Proposal(
+                row['name'],
+                replace(network, spec=folder.read_spec(spec_name(number))),
+                row['latency_us'],
+            )
+            for number, row in enumerate(known, 1)
+        ]
+    asked_us, least_us = cut_us, cut_us * _LEAST_CUT
+    # Near the end no single width may hold so much any more.
+    while not (found := list(proposals(network, task.price, cut_us))):
+        cut_us /= 2
+        if cut_us < least_us:
+            raise UserError(
+                f'no width of {network.spec.name} can be cut so that it gets faster '
+                f'than {ms(task.price(network.spec))}, and the target is '
+                f'{ms(task.target_us)}; choose a slower one'
+            )
+    if cut_us < asked_us:
+        task.report(f'{step}: only {ms(cut_us)} can still be cut at once')
+    for number, proposal in enumerate(found, 1):
+        folder.write_spec(spec_name(number), proposal.network.spec)
+    rows = [dict(name=p.name, latency_us=p.latency_us) for p in found]
+    folder.write_json(f'{step}/proposals.json', rows)
+    return found
+
+
+def _proposal_name(step: str, index: int) -> str:
+    return f'{step}/proposal_{index + 1:02}'
+
+
+def _try(
+    task: NetAdaptTask,
+    step: str,
+    network: Network,
+    state: State,
+    found: Sequence[Proposal],
+) -> None:
+    """Trains the proposals that were not trained yet, and writes what they came to."""
+    names = [_proposal_name(step, index) for index in range(len(found))]
+    open_ones = [
+        index
+        for index, name in enumerate(names)
+        if read_point(task.folder, name) is None
+    ]
+    cuts = [
+        Cut(
+            network,
+            found[index].network,
+            state,
+            task.budget,
+            task.work_dir / step / 'logs' / Path(names[index]).name,
+        )
+        for index in open_ones
+    ]
+    for place, trial in run_trials(task.attempt, cuts, task.ray):
+        index = open_ones[place]
+        proposal = found[index]
+        if isinstance(trial, Failure):
+            # It may be well another time, so it is not noted as tried.
+            task.report(f'{step}: {proposal.name} is dropped: {trial}')
+            continue
+        point = Point(proposal.name, proposal.latency_us, trial.value, trial.problem)
+        write_point(task.folder, names[index], point, trial)
+        task.report(
+            f'{step}: {proposal.name} is dropped: {trial.problem}'
+            if trial.value is None
+            else f'{step}: {point}'
+        )
+
+
+def _choose(
+    task: NetAdaptTask, step: str, before: Point, found: Sequence[Proposal]
+) -> None:
+    folder = task.folder
+    points = [
+        read_point(folder, _proposal_name(step, index)) for index in range(len(found))
+    ]
+    trained = {i: p for i, p in enumerate(points) if p and p.accuracy is not None}
+    if not trained:
+        problems = [point.problem for point in points if point]
+        raise UserError(
+            f'none of the {len(found)} proposals of {task.work_dir / step} could be '
+            f'trained ({problems[0] if problems else "see above"}); lower --rate in '
+            'another --work-dir'
+        )
+    criterion = CRITERIA[task.criterion]
+    best = max(trained, key=lambda index: criterion(before, trained[index]))
+    folder.write_spec(f'{step}/spec.json', found[best].network.spec)
+    weights = folder.read_weights(f'{_proposal_name(step, best)}.pth')
+    folder.write_weights(f'{step}/weights.pth', weights)
+    # The last file: with it the step is done.
+    winner = dict(proposal=best, **asdict(trained[best]))
+    folder.write_json(f'{step}/winner.json', winner)
+    for path in (task.work_dir / step).glob('proposal_*.pth'):
+        path.unlink(missing_ok=True)
+
+
+def _read_step(folder: Folder, number: int) -> FinishedStep:
+    step = step_name(number)
+    chosen = folder.read_json(f'{step}/winner.json')['proposal']
+    paths = sorted((folder.path / step).glob('proposal_*.json'))
+    points = [read_point(folder, f'{step}/{path.stem}') for path in paths]
+    winner = read_point(folder, _proposal_name(step, chosen))
+    if winner is None:
+        path = folder.path / step
+        raise UserError(
+            f'{path} lacks {_proposal_name("", chosen)[1:]}.json; delete {path} and '
+            'run the same command again'
+        )
+    return FinishedStep(number, winner, tuple(p for p in points if p and p != winner))

@@ -8,31 +8,34 @@ nothing was cut, nothing changes.
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from mmnv3.arch import NetSpec, find_taps
+from mmnv3.arch import Layer, NetSpec, Network, find_taps, list_layers
+from mmnv3.arch.layers import CONV, SQUEEZE_EXCITE
 from mmnv3.errors import UserError
-from mmnv3.search.netadapt.configs import (
+from mmnv3.search.configs import (
     build_shapes,
-    config_rules,
-    config_spec,
+    config_network,
     set_taps,
     with_spec,
 )
-from mmnv3.search.netadapt.proposals import Rules, groups
+from mmnv3.search.netadapt.proposals import groups
 
-# A set of channels that layers share: a bottleneck, an expansion, …
-_Space = Hashable
+# A set of channels that layers share, by the name of the first layer that makes it:
+# 'stem', 'block3.expand', 'block3.se.reduce', 'block3.project', 'last'.
+Space = str
+# The spaces of a tensor's dimensions; None for one that is never cut.
+Axes = tuple[Space | None, ...]
 _BACKBONE = 'backbone.'
 
 
 def inherit(
-    config: Config, state: Mapping[str, Tensor], old: NetSpec, new: NetSpec
+    config: Config, state: Mapping[str, Tensor], old: Network, new: Network
 ) -> dict[str, Tensor]:
     """Cuts a model's weights.
 
@@ -48,20 +51,26 @@ def inherit(
     Raises:
         UserError: When the networks do not fit each other.
     """
-    rules = config_rules(config)
-    axes = {
-        **_backbone_axes(old, rules),
-        **_consumer_axes(config, old),
-    }
-    kept = _kept(state, old, new, rules)
+    axes = {**_backbone_axes(old, state), **_consumer_axes(config, old)}
+    kept = _kept_channels(state, old, new)
     cut = {}
     for name, tensor in state.items():
-        for dim, space in enumerate(_axes_of(name, axes)):
+        for dim, space in enumerate(axes.get(name, ())):
             if space in kept:
                 tensor = tensor.index_select(dim, kept[space].to(tensor.device))
         cut[name] = tensor.clone()
-    _check(config, new, cut)
+    _check(config, new.spec, cut)
     return cut
+
+
+def seed_state(config: Config, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's weights, looked at before anything is cut.
+
+    Raises:
+        UserError: When they are not those of the config's model.
+    """
+    network = config_network(config)
+    return inherit(config, state, network, network)
 
 
 def _check(config: Config, new: NetSpec, cut: Mapping[str, Tensor]) -> None:
@@ -74,60 +83,61 @@ def _check(config: Config, new: NetSpec, cut: Mapping[str, Tensor]) -> None:
             )
 
 
-def _axes_of(name: str, axes: Mapping[str, tuple]) -> tuple[_Space, ...]:
-    """The spaces of a tensor's dimensions; normalisation has one per layer."""
-    for key in (name, re.sub(r'\.bn\.(?!num_batches)\w+$', '.bn', name)):
-        if key in axes:
-            return axes[key]
-    return ()
+def _layer_spaces(network: Network) -> Iterator[tuple[Layer, Space | None, Space]]:
+    """The layers with weights, and the spaces that they read and write.
 
-
-def _spaces(spec: NetSpec, rules: Rules) -> list[_Space]:
-    """The spaces of the outputs of the stem (0) and of every block."""
-    return [('out', group[0]) for group in groups(spec, rules) for _ in group]
-
-
-def _backbone_axes(spec: NetSpec, rules: Rules) -> dict[str, tuple[_Space, ...]]:
-    """Which spaces the dimensions of the backbone's tensors are."""
-    outs = _spaces(spec, rules)
-    axes: dict[str, tuple[_Space, ...]] = {
-        'stem.conv.weight': (outs[0],),
-        'stem.bn': (outs[0],),
-        'last.conv.weight': ('last', outs[-1]),
-        'last.bn': ('last',),
+    What residuals add is of one space.
+    """
+    shared = {
+        f'block{number}.project': f'block{group[0]}.project' if group[0] else 'stem'
+        for group in groups(network)
+        for number in group
     }
-    for number, plan in enumerate(rules.plan(spec), 1):
-        before, out = outs[number - 1], outs[number]
-        inner = ('expand', number) if plan.has_expand else before
-        hidden = ('se', number)
-        rows = {
-            'expand.conv.weight': (inner, before),
-            'expand.bn': (inner,),
-            'depthwise.conv.weight': (inner,),
-            'depthwise.bn': (inner,),
-            'se.reduce.weight': (hidden, inner),
-            'se.reduce.bias': (hidden,),
-            'se.expand.weight': (inner, hidden),
-            'se.expand.bias': (inner,),
-            'project.conv.weight': (out, inner),
-            'project.bn': (out,),
-        }
-        axes.update({f'{plan.name}.{name}': row for name, row in rows.items()})
-    return {_BACKBONE + name: row for name, row in axes.items()}
+    after: Space | None = None
+    for layer in list_layers(network):
+        if not layer.weights():
+            continue
+        before = after
+        if layer.kind == CONV:
+            after = shared.get(layer.name, layer.name)
+        assert after is not None  # The first layer is a convolution.
+        yield layer, before, after
 
 
-def _consumer_axes(config: Config, spec: NetSpec) -> dict[str, tuple[_Space, ...]]:
+def _backbone_axes(network: Network, state: Mapping[str, Tensor]) -> dict[str, Axes]:
+    """Which spaces the dimensions of the backbone's tensors are."""
+    ends: dict[str, tuple[Space | None, Space]] = {}
+    for layer, before, after in _layer_spaces(network):
+        if layer.kind == SQUEEZE_EXCITE:
+            reduce, expand = layer.weights()
+            ends[reduce], ends[expand] = (before, reduce), (reduce, after)
+        else:
+            # Every channel of a depthwise convolution reads its own.
+            ends[layer.name] = before if layer.groups == 1 else None, after
+    axes: dict[str, Axes] = {}
+    for name, tensor in state.items():
+        # As 'block3.expand' of 'backbone.block3.expand.bn.weight'.
+        layers = (name.removeprefix(_BACKBONE).rsplit('.', n)[0] for n in (1, 2))
+        found = next((ends[layer] for layer in layers if layer in ends), None)
+        if found and name.startswith(_BACKBONE) and tensor.ndim:
+            before, after = found
+            axes[name] = (after, before) if tensor.ndim > 1 else (after,)
+    return axes
+
+
+def _consumer_axes(config: Config, network: Network) -> dict[str, Axes]:
     """Which dimensions of neck and head are a tap's channels.
 
     It is found out by widening one tap after the other and looking at what widens, so
     that no neck or head has to be known here.
     """
-    config = with_spec(config, spec)
+    config = with_spec(config, network.spec)
     model = build_shapes(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    channels = [tap.channels for tap in model.backbone.taps]
-    axes: dict[str, list[_Space]] = {}
-    for index, tap in enumerate(model.backbone.taps):
+    backbone: Any = model.backbone
+    channels = backbone.out_channels
+    axes: dict[str, list[Space | None]] = {}
+    for index, tap in enumerate(backbone.taps):
         wider = copy.deepcopy(config)
         set_taps(wider.model, [c + 8 * (i == index) for i, c in enumerate(channels)])
         for name, tensor in build_shapes(wider).state_dict().items():
@@ -136,34 +146,31 @@ def _consumer_axes(config: Config, spec: NetSpec) -> dict[str, tuple[_Space, ...
             row = axes.setdefault(name, [None] * tensor.ndim)
             for dim, (new, old) in enumerate(zip(tensor.shape, shapes[name])):
                 if new != old:
-                    row[dim] = _tap_space(tap.name, spec, config_rules(config))
+                    row[dim] = _tap_space(tap.name, network)
     return {name: tuple(row) for name, row in axes.items()}
 
 
-def _tap_space(name: str, spec: NetSpec, rules: Rules) -> _Space:
-    (tap,) = find_taps(spec, [name], rules.output_stride)
-    if tap.layer == 'last':
-        return 'last'
-    number = 0 if tap.layer == 'stem' else int(tap.layer.removeprefix('block'))
-    outs = _spaces(spec, rules)
-    if tap.part == 'out':
-        return outs[number]
-    plan = rules.plan(spec)[number - 1]
-    return ('expand', number) if plan.has_expand else outs[number - 1]
+def _tap_space(name: str, network: Network) -> Space:
+    (tap,) = find_taps(network.spec, [name], network.output_stride)
+    layer = tap.layer
+    if layer.startswith('block'):
+        layer += '.project' if tap.part == 'out' else f'.{tap.part}'
+    return next(
+        after for each, _, after in _layer_spaces(network) if each.name == layer
+    )
 
 
-def _kept(
-    state: Mapping[str, Tensor], old: NetSpec, new: NetSpec, rules: Rules
-) -> dict[_Space, Tensor]:
+def _kept_channels(
+    state: Mapping[str, Tensor], old: Network, new: Network
+) -> dict[Space | None, Tensor]:
     """The channels that stay, of every space that shrinks."""
-    norms = _norms(state, old, rules)
-    widths = _widths(new, rules, _spaces(old, rules))
-    kept = {}
-    for space, norm in norms.items():
+    widths = _widths(old, new)
+    kept: dict[Space | None, Tensor] = {}
+    for space, norm in _norms(state, old).items():
         width = widths.get(space, len(norm))
         if width > len(norm):
             raise UserError(
-                f'{new.name!r} has {width} channels where {old.name!r} has '
+                f'{new.spec.name!r} has {width} channels where {old.spec.name!r} has '
                 f'{len(norm)}; weights are inherited by narrower networks only'
             )
         if width < len(norm):
@@ -172,36 +179,30 @@ def _kept(
     return kept
 
 
-def _norms(
-    state: Mapping[str, Tensor], spec: NetSpec, rules: Rules
-) -> dict[_Space, Tensor]:
+def _norms(state: Mapping[str, Tensor], network: Network) -> dict[Space, Tensor]:
     """Squared L2 norms of the filters that make a space's channels, summed."""
-    makers = ('stem.conv', 'last.conv', 'expand.conv', 'project.conv', 'se.reduce')
-    norms: dict[_Space, Tensor] = {}
-    for name, row in _backbone_axes(spec, rules).items():
-        if name in state and name.endswith(tuple(f'{key}.weight' for key in makers)):
+    norms: dict[Space, Tensor] = {}
+    for layer, _, after in _layer_spaces(network):
+        if layer.kind == CONV:
+            name, space = f'{_BACKBONE}{layer.name}.conv.weight', after
+        elif layer.kind == SQUEEZE_EXCITE:
+            reduce = next(iter(layer.weights()))
+            name, space = f'{_BACKBONE}{reduce}.weight', reduce
+        else:
+            continue
+        if name in state:
             norm = state[name].double().square().flatten(1).sum(1)
-            norms[row[0]] = norms[row[0]] + norm if row[0] in norms else norm
+            norms[space] = norms[space] + norm if space in norms else norm
     return norms
 
 
-def _widths(spec: NetSpec, rules: Rules, outs: list[_Space]) -> dict[_Space, int]:
-    """The width of every space in a network with these output spaces."""
-    widths: dict[_Space, int] = {outs[0]: spec.stem.out}
-    for number, plan in enumerate(rules.plan(spec), 1):
-        widths[outs[number]] = plan.spec.out
-        widths['expand', number] = plan.spec.expand
-        widths['se', number] = plan.se_hidden
-    if spec.last:
-        widths['last'] = spec.last.out
+def _widths(old: Network, new: Network) -> dict[Space, int]:
+    """How wide the spaces of one network are in another of the same layers."""
+    layers = {layer.name: layer for layer in list_layers(new)}
+    widths: dict[Space, int] = {}
+    for layer, _, after in _layer_spaces(old):
+        if layer.name in layers:
+            widths[after] = layers[layer.name].out_channels
+            if layer.kind == SQUEEZE_EXCITE:
+                widths[next(iter(layer.weights()))] = layers[layer.name].hidden
     return widths
-
-
-def seed_state(config: Config, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's weights, looked at before anything is cut.
-
-    Raises:
-        UserError: When they are not those of the config's model.
-    """
-    spec = config_spec(config)
-    return inherit(config, state, spec, spec)

@@ -2,34 +2,41 @@
 
 import json
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmnv3.arch import BlockSpec, ConvSpec, NetSpec
+from mmnv3.arch import BlockSpec, ConvSpec, NetSpec, get_spec
+from mmnv3.arch.layers import Layer, Network, list_layers
 from mmnv3.deploy import runtime
 from mmnv3.errors import Remark, UserError
-from mmnv3.search.latency import timing
-from mmnv3.search.latency.building import (
+from mmnv3.search.latency import measuring
+from mmnv3.search.latency.grid import search_grid
+from mmnv3.search.latency.measuring import (
     measure_layers,
     measure_networks,
     open_table,
 )
-from mmnv3.search.latency.grid import search_grid
-from mmnv3.search.latency.layers import LayerShape, layers_of_spec
-from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.together import Company, NetworkTime
-from mmnv3.search.latency.tracing import layers_of
+from mmnv3.search.latency.table import (
+    LatencyTable,
+    NetworkFit,
+    NetworkTime,
+    Overhead,
+    fit_networks,
+)
+from mmnv3.search.latency.tracing import trace
+from mmnv3.size import Size
 
 CONVS = [
-    LayerShape('conv', before, after, 8, 8, act='relu')
+    Layer('conv', before, after, 8, 8, act='relu')
     for before in (16, 48, 96)
     for after in (16, 64, 96)
 ]
 
 
-def law(layer: LayerShape) -> float:
+def linear_us(layer: Layer) -> float:
     """Linear in the widths and their product."""
     before, after = layer.widths
     return 2 + 0.1 * before + 0.05 * after + 0.01 * before * after
@@ -38,42 +45,42 @@ def law(layer: LayerShape) -> float:
 def made_up() -> LatencyTable:
     table = LatencyTable.new('onnxruntime')
     for layer in CONVS:
-        table[layer] = law(layer)
+        table[layer] = linear_us(layer)
     return table
 
 
 def test_prices_are_sums() -> None:
     spec = NetSpec('one', ConvSpec(8, 3, 2), (BlockSpec(3, 16, 8),))
     table = LatencyTable.new('onnxruntime')
-    layers = layers_of_spec(spec, (32, 32))
+    layers = list_layers(Network(spec), Size(32, 32))
     for us, layer in enumerate(layers, 1):
         table[layer] = us
     assert len(layers) == 4
-    assert table.price_spec(spec, (32, 32)) == 1 + 2 + 3 + 4
-    assert table.price([layers[0]] * 3) == 3
+    assert table.latency_us(layers) == 1 + 2 + 3 + 4
+    assert table.latency_us([layers[0]] * 3) == 3
 
 
 def test_networks_tell_how_layers_add_up() -> None:
     """Networks that cost 1.2 times their layers and 7 more."""
     table = made_up()
-    rest = LayerShape('rest', 2, 100, 64, 64)
+    overhead = Overhead(2, 100, Size(64, 64))
     for count in (1, 3, 5, 8):
-        alone = table.alone(CONVS[:count])
-        table.networks.append(NetworkTime(rest, alone, 1.2 * alone + 7))
-    assert table.price([*CONVS, rest]) == pytest.approx(
-        1.2 * table.alone(CONVS) + 7, rel=2e-3
+        layers_us = table.layers_us(CONVS[:count])
+        table.networks.append(NetworkTime(overhead, layers_us, 1.2 * layers_us + 7))
+    assert table.latency_us(CONVS, overhead) == pytest.approx(
+        1.2 * table.layers_us(CONVS) + 7, rel=2e-3
     )
     # Another size has the rest that is most alike.
-    near = LayerShape('rest', 2, 101, 32, 64)
-    assert table.price([near]) == pytest.approx(7, rel=2e-2)
+    near = Overhead(2, 101, Size(64, 32))
+    assert table.latency_us([], near) == pytest.approx(7, rel=2e-2)
 
 
 def test_a_single_network_tells_the_rest() -> None:
-    rest = LayerShape('rest', 2, 100, 64, 64)
-    company = Company.fit([NetworkTime(rest, 100, 130)])
-    assert company.factor == pytest.approx(1, abs=1e-6)
-    assert company.rests[rest] == pytest.approx(30, abs=1e-3)
-    assert Company.fit([]) == Company(1.0, {})
+    overhead = Overhead(2, 100, Size(64, 64))
+    fit = fit_networks((NetworkTime(overhead, 100, 130),))
+    assert fit.factor == pytest.approx(1, abs=1e-6)
+    assert fit.overheads_us[overhead] == pytest.approx(30, abs=1e-3)
+    assert fit_networks(()) == NetworkFit(1.0, {})
 
 
 def test_networks_are_measured_once(
@@ -83,42 +90,106 @@ def test_networks_are_measured_once(
     table = LatencyTable.new('pytorch')
     modules = [torch.nn.Sequential(torch.nn.Conv2d(3, n, 3)).eval() for n in (8, 16)]
     for module in modules:
-        table[layers_of(module, (8, 8))[0]] = 10.0 * module[0].out_channels
+        table[trace(module, Size(8, 8)).layers[0]] = 10.0 * module[0].out_channels
     timed = []
-    monkeypatch.setattr(timing, 'load_network', lambda graph, *_: graph)
+    monkeypatch.setattr(measuring, 'load_network', lambda graph, *_: graph)
     monkeypatch.setattr(
-        timing,
+        measuring,
         'time_networks',
         lambda networks, *_: timed.append(1) or [85.0, 165.0][: len(networks)],
     )
     # One tells less than two, and two are enough.
     for asked in (modules[:1], modules, modules, modules[:1]):
-        measure_networks(table, asked, (8, 8), path)
+        measure_networks(table, asked, Size(8, 8), path)
     assert len(timed) == 2
     loaded = LatencyTable.load(path)
     assert loaded.networks == table.networks
-    assert [net.together - net.alone for net in loaded.networks] == [5.0, 5.0]
+    assert [net.whole_us - net.layers_us for net in loaded.networks] == [5.0, 5.0]
 
 
-def test_interpolates_exactly_by_a_linear_law() -> None:
+def conv_module(channels: int) -> torch.nn.Module:
+    """A network of one layer."""
+    return torch.nn.Sequential(torch.nn.Conv2d(3, channels, 3)).eval()
+
+
+def test_networks_of_equal_overhead_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two classifiers of one number of classes."""
+    table, path = LatencyTable.new('pytorch'), tmp_path / 'table.json'
+    modules = [conv_module(channels) for channels in (8, 16)]
+    traces = [trace(module, Size(8, 8)) for module in modules]
+    assert traces[0].overhead == traces[1].overhead
+    for (layer,), _ in traces:
+        table[layer] = 10.0 * layer.out_channels
+    monkeypatch.setattr(measuring, 'load_network', lambda graph, *_: graph)
+    monkeypatch.setattr(
+        measuring,
+        'time_networks',
+        lambda graphs, *_: [12.0 * graph.module[0].out_channels for graph in graphs],
+    )
+    for module in modules:
+        measure_networks(table, [module], Size(8, 8), path)
+    for kept in (table, LatencyTable.load(path)):
+        assert [net.whole_us for net in kept.networks] == [96, 192]
+        assert [kept.find_network(*each).whole_us for each in traces] == [96, 192]
+    # Tables used not to say which network a time is of; its layers' price tells.
+    data = json.loads(path.read_text())
+    for row in data['networks']:
+        del row['digest']
+    path.write_text(json.dumps(data))
+    older = LatencyTable.load(path)
+    assert [older.find_network(*each).whole_us for each in traces] == [96, 192]
+    other = trace(conv_module(24), Size(8, 8))
+    older[other.layers[0]] = 240.0
+    assert older.find_network(*other) is None
+
+
+def test_prices_stay_what_they_were() -> None:
+    """Those of the first release, for a table of made-up prices."""
+
+    def layers(width: float) -> list[Layer]:
+        return list_layers(Network(get_spec('small', width)), Size(64, 64))
+
+    table = LatencyTable.new('pytorch')
+    for layer in search_grid(layers(1.0)):
+        noise = 0.8 + 0.4 * zlib.crc32(str(layer).encode()) / 2**32
+        table[layer] = (2 + sum(layer.widths) / 40 + layer.madds / 2e4) * noise
+    overhead = Overhead(4, 1000, Size(64, 64))
+    for width, factor in ((1.0, 1.2), (0.5, 1.3), (0.75, 1.25)):
+        us = table.layers_us(layers(width))
+        table.networks.append(NetworkTime(overhead, us, factor * us + 30))
+    expected = {
+        0.35: (240.8150380419331, 366.86616720638904),
+        0.6: (414.4205824165493, 556.3952118449233),
+        0.75: (514.0599418810057, 665.1737227831669),
+        0.9: (600.9728237036854, 760.0584542470939),
+    }
+    for width, (alone_us, whole_us) in expected.items():
+        assert table.layers_us(layers(width)) == pytest.approx(alone_us, rel=1e-9)
+        found_us = table.latency_us(layers(width), overhead)
+        assert found_us == pytest.approx(whole_us, rel=1e-9)
+
+
+def test_interpolates_linear_prices_exactly() -> None:
     table = made_up()
     for widths in ((24, 24), (40, 88), (96, 72)):
         layer = CONVS[0].with_widths(*widths)
-        assert table.price([layer]) == pytest.approx(law(layer), rel=1e-6)
+        assert table.latency_us([layer]) == pytest.approx(linear_us(layer), rel=1e-6)
 
 
 def test_guesses_warn() -> None:
     table = made_up()
     wider = CONVS[0].with_widths(192, 96)
     with pytest.warns(Remark, match='wider'):
-        assert table.price([wider]) == pytest.approx(law(wider), rel=1e-6)
+        assert table.latency_us([wider]) == pytest.approx(linear_us(wider), rel=1e-6)
     with pytest.warns(Remark, match='is priced by'):
-        made_up().price([LayerShape('conv', 16, 16, 4, 4, act='relu')])
+        made_up().latency_us([Layer('conv', 16, 16, 4, 4, act='relu')])
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        table.price([CONVS[0].with_widths(192, 192)])  # Said before, of its kind.
+        table.latency_us([CONVS[0].with_widths(192, 192)])  # Said before, of its kind.
     with pytest.raises(UserError, match='nothing like depthwise 8 3x3'):
-        table.price([LayerShape('depthwise', 8, 8, 4, 4, kernel=3)])
+        table.latency_us([Layer('depthwise', 8, 8, 4, 4, kernel=3)])
 
 
 def test_file_keeps_everything(tmp_path: Path) -> None:
@@ -180,18 +251,20 @@ def test_goes_on_after_interruption(
     path = tmp_path / 'table.json'
     seen = []
 
-    def time_layer(layer: LayerShape, *_: object) -> float:
+    def time_layer(layer: Layer, *_: object) -> float:
         if len(seen) == 4:
             raise KeyboardInterrupt
         seen.append(layer)
         return 1.0
 
-    monkeypatch.setattr(timing, 'time_layer', time_layer)
+    monkeypatch.setattr(measuring, 'time_layer', time_layer)
     with pytest.raises(KeyboardInterrupt):
         measure_layers(open_table(path, 'onnxruntime'), CONVS, path)
     first = list(seen)
     seen.clear()
-    monkeypatch.setattr(timing, 'time_layer', lambda layer, *_: seen.append(layer) or 1)
+    monkeypatch.setattr(
+        measuring, 'time_layer', lambda layer, *_: seen.append(layer) or 1
+    )
     table = open_table(path, 'onnxruntime')
     assert list(table.layers) == first
     assert measure_layers(table, CONVS, path) == len(CONVS) - 4
@@ -207,7 +280,7 @@ def test_missing_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise UserError(f'{package} is not installed; pip install {package}')
 
     monkeypatch.setattr(runtime, 'require', require)
-    timing._load_bare.cache_clear()
+    measuring._load_bare.cache_clear()
     layer = CONVS[0].with_widths(8, 8)
     with pytest.raises(UserError, match='onnxruntime is not installed') as caught:
         measure_layers(open_table(path, 'onnxruntime'), [layer], path)
@@ -221,23 +294,23 @@ def test_measures(tmp_path: Path, backend: str) -> None:
         pytest.importorskip(backend)
     layers = [
         CONVS[0],
-        LayerShape('conv', 3, 8, 8, 8, kernel=3, stride=2, act='hswish'),
-        LayerShape('conv', 8, 16, 8, 8, residual=True),
-        LayerShape('depthwise', 16, 16, 8, 8, kernel=5, stride=2, act='relu6'),
-        LayerShape('squeeze_excite', 16, 16, 8, 8, act='hsigmoid', hidden=8),
-        LayerShape('linear', 16, 8, act='hswish'),
-        LayerShape('pool', 16, 16, 8, 8),
-        LayerShape('add', 16, 16, 8, 8),
+        Layer('conv', 3, 8, 8, 8, kernel=3, stride=2, act='hswish'),
+        Layer('conv', 8, 16, 8, 8, residual=True),
+        Layer('depthwise', 16, 16, 8, 8, kernel=5, stride=2, act='relu6'),
+        Layer('squeeze_excite', 16, 16, 8, 8, act='hsigmoid', hidden=8),
+        Layer('linear', 16, 8, act='hswish'),
+        Layer('pool', 16, 16, 8, 8),
+        Layer('add', 16, 16, 8, 8),
     ]
     table = LatencyTable.new(backend)
     assert measure_layers(table, layers, tmp_path / 'table.json', 2) == len(layers)
     assert all(us >= 0 for us in table.layers.values())
 
 
-def test_grid_holds_the_seed_and_goes_down() -> None:
-    seed = LayerShape('depthwise', 64, 64, 8, 8, kernel=3, act='relu')
-    found = search_grid([seed])
-    assert found[0] == seed
+def test_grid_holds_the_given_layers_and_goes_down() -> None:
+    given = Layer('depthwise', 64, 64, 8, 8, kernel=3, act='relu')
+    found = search_grid([given])
+    assert found[0] == given
     assert len(found) == len(set(found))
     kernels = {layer.kernel for layer in found if layer.kind == 'depthwise'}
     assert kernels == {3, 5}

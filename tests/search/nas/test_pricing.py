@@ -6,14 +6,13 @@ import warnings
 import pytest
 from mmengine.config import Config
 
+from mmnv3.search.configs import build, with_sampled_spec
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.latency.tracing import layers_of
+from mmnv3.search.latency.tracing import trace
 from mmnv3.search.nas.pricing import complete_table, config_price
-from mmnv3.search.nas.proxy import config_for
 from mmnv3.search.nas.space import get_space
-from mmnv3.search.netadapt.configs import build
 from tests.conftest import ROOT
-from tests.search.nas.conftest import SIZE, law
+from tests.search.conftest import SIZE, law
 
 SPACE = get_space('small', 'detection')
 
@@ -34,7 +33,7 @@ def test_no_network_of_the_space_is_guessed(config, machine, tmp_path):
         warnings.simplefilter('error')
         for _ in range(4):
             spec = SPACE.decode(SPACE.random(chance))
-            layers = layers_of(build(config_for(config, spec)), SIZE)[:-1]
+            layers = trace(build(with_sampled_spec(config, spec)), SIZE).layers
             assert price(spec) == pytest.approx(1.5 * sum(map(law, layers)) + 10, 0.01)
 
 

@@ -1,23 +1,28 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from mmnv3.arch import load_spec
 from mmnv3.errors import UserError
-from mmnv3.search.nas import history
-from mmnv3.search.nas.history import Folder, Sample, best, pareto
-from mmnv3.search.nas.report import write_results
+from mmnv3.search.folder import Folder
 from mmnv3.search.nas.reward import make_reward
-from mmnv3.search.nas.search import Outcome, Search, SearchSettings, check_target
+from mmnv3.search.nas.search import (
+    HISTORY,
+    NASearch,
+    NASSettings,
+    Outcome,
+    Sample,
+    best,
+    check_target,
+    pareto,
+)
 from mmnv3.search.nas.space import get_space
-from tests.search.nas.oracles import evaluate, oracle_latency
+from tests.search.nas.oracle import evaluate, oracle_latency
 
 SPACE = get_space('small')
-SETTINGS = SearchSettings(
-    make_reward(2000, 'small'), samples=12, batch_size=4, conditions={'iterations': 50}
-)
+SETTINGS = NASSettings(make_reward(2000, 'small'), samples=12, batch_size=4)
 
 
 class Killed(BaseException):
@@ -39,7 +44,7 @@ def killed_after(count):
 
 
 def search(folder, evaluate=evaluate, settings=SETTINGS, **options):
-    return Search(SPACE, oracle_latency, evaluate, settings, folder, **options)
+    return NASearch(SPACE, oracle_latency, evaluate, settings, folder, **options)
 
 
 def weights(search):
@@ -68,10 +73,19 @@ def test_a_finished_search_goes_on_with_more_samples(tmp_path):
 
 
 def test_other_settings_are_refused(tmp_path):
-    search(tmp_path).run()
-    other = replace(SETTINGS, conditions={'iterations': 60})
-    with pytest.raises(UserError, match='iterations = 50, not 60; choose another'):
-        search(tmp_path, settings=other)
+    search(tmp_path, conditions=dict(budget=dict(iterations=50))).run()
+    for name, change in {
+        r'budget.iterations \(50, now 60\)': dict(
+            conditions=dict(budget=dict(iterations=60))
+        ),
+        r'budget \(.*, now none\)': {},
+        r'reward.target_us \(2000, now 2100\)': dict(
+            settings=replace(SETTINGS, reward=make_reward(2100, 'small'))
+        ),
+        r'seed \(0, now 1\)': dict(settings=replace(SETTINGS, seed=1)),
+    }.items():
+        with pytest.raises(UserError, match=f'another {name}; name another'):
+            search(tmp_path, **change)
 
 
 def test_not_a_number_is_dropped_and_logged(tmp_path):
@@ -85,7 +99,7 @@ def test_not_a_number_is_dropped_and_logged(tmp_path):
     assert [sample.index for sample in dropped] == [1, 5, 9]
     assert {sample.problem for sample in dropped} == {'its accuracy is nan'}
     assert reported == samples
-    assert dropped[0] in Folder(tmp_path).history()
+    assert dropped[0] in map(Sample.of_row, Folder(tmp_path).read_rows(HISTORY))
     assert best(samples).accuracy is not None
     assert not set(pareto(samples)) & set(dropped)
 
@@ -133,7 +147,7 @@ def test_full_disk(tmp_path, monkeypatch):
         path.touch()
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(history.Path, 'write_bytes', full)
+    monkeypatch.setattr(Path, 'write_bytes', full)
     more = search(tmp_path, settings=replace(SETTINGS, samples=16))
     with pytest.raises(UserError, match=r'state.pt cannot be written \(No space left'):
         more.run()
@@ -144,22 +158,6 @@ def test_full_disk(tmp_path, monkeypatch):
     assert len(again.run()) == 16
 
 
-def test_a_line_that_was_cut_off(tmp_path):
-    search(tmp_path).run()
-    path = tmp_path / 'history.jsonl'
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text(''.join(lines) + lines[0][:20])
-    assert len(Folder(tmp_path).history()) == len(lines) == 12
-    assert path.read_text() == ''.join(lines)
-
-
-def test_a_damaged_state(tmp_path):
-    (tmp_path / 'state.pt').write_bytes(b'not a state')
-    with pytest.raises(UserError, match='is not the state of a search') as caught:
-        search(tmp_path)
-    assert '\n' not in str(caught.value)
-
-
 def test_pareto_by_hand():
     points = [(3, 0.5), (1, 0.2), (2, 0.4), (2, 0.3), (4, 0.5), (5, None), (6, 0.6)]
     samples = [Sample(i, (), ms, acc, acc) for i, (ms, acc) in enumerate(points)]
@@ -167,15 +165,6 @@ def test_pareto_by_hand():
     assert best(samples).index == 6
     with pytest.raises(UserError, match='no sample has a reward yet'):
         best(samples[5:6])
-
-
-def test_results(tmp_path):
-    samples = search(tmp_path).run()
-    write_results(SPACE, samples, 2000, 'mAP', tmp_path)
-    assert load_spec(tmp_path / 'best.json') == SPACE.decode(best(samples).tokens)
-    found = {int(path.stem) for path in (tmp_path / 'pareto').iterdir()}
-    assert found == {sample.index + 1 for sample in pareto(samples)}
-    assert (tmp_path / 'search.png').stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

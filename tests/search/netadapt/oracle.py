@@ -2,12 +2,14 @@
 
 import math
 import time
+from pathlib import Path
 
 import torch
 
-from mmnv3.arch import NetSpec, plan_blocks
-from mmnv3.search.netadapt.task import Job
-from mmnv3.search.runs import Trial
+from mmnv3.arch import NetSpec, Network, get_spec, plan_blocks
+from mmnv3.search.configs import Budget
+from mmnv3.search.netadapt.search import Cut, NetAdaptTask
+from mmnv3.search.trial import Trial
 
 
 def block_madds(spec: NetSpec, size: int = 224) -> list[int]:
@@ -36,13 +38,33 @@ def oracle(spec: NetSpec) -> float:
     )
 
 
-def attempt(job: Job) -> Trial:
+def attempt(cut: Cut) -> Trial:
     """What training would come to."""
-    state = dict(w=torch.full((3,), float(job.new.blocks[0].out)))
-    return Trial('oracle', oracle(job.new), seconds=0.0, state=state)
+    state = dict(w=torch.full((3,), float(cut.new.spec.blocks[0].out)))
+    return Trial('oracle', oracle(cut.new.spec), seconds=0.0, state=state)
 
 
-def slow_attempt(job: Job) -> Trial:
+def slow_attempt(cut: Cut) -> Trial:
     """The same, long enough to be killed."""
     time.sleep(0.1)
-    return attempt(job)
+    return attempt(cut)
+
+
+SEED = Network(get_spec('small'))
+LATENCY = madds(SEED.spec)
+
+
+def search(work_dir: Path, **changes) -> NetAdaptTask:
+    """A task whose latencies and trainings are formulas."""
+    settings = dict(
+        seed=SEED,
+        state=dict(w=torch.ones(3)),
+        price=madds,
+        attempt=attempt,
+        target_us=0.8 * LATENCY,
+        budget=Budget(5),
+        work_dir=work_dir,
+        delta=0.04,
+        report=lambda line: None,
+    )
+    return NetAdaptTask(**{**settings, **changes})

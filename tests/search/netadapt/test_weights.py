@@ -1,4 +1,4 @@
-"""Inherited weights, and configs that follow, for the three tasks."""
+"""Inherited weights, for the three tasks."""
 
 import warnings
 
@@ -7,13 +7,11 @@ import torch
 from mmengine.config import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
-from mmnv3.search.netadapt.configs import build, config_rules, config_spec, with_spec
-from mmnv3.search.netadapt.multipliers import uniform
+from mmnv3.search.configs import build, config_network, with_spec
+from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.netadapt.proposals import edits, proposals
 from mmnv3.search.netadapt.weights import inherit
-from tests.conftest import ROOT
 from tests.search.netadapt.oracle import madds
 
 CONFIGS = {
@@ -23,12 +21,11 @@ CONFIGS = {
     'classification': 'mnv3_small_imagenet',
     'mnasnet': 'ssdlite_mnasnet_a1_coco',
 }
-SIZE = {'detection': 320, 'mnasnet': 320}
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
-def task(request) -> tuple[str, Config, torch.nn.Module]:
-    config = read_config(f'{ROOT}/configs/{CONFIGS[request.param]}.py')
+def task(request, read) -> tuple[Config, torch.nn.Module]:
+    config = read(CONFIGS[request.param])
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -38,7 +35,7 @@ def task(request) -> tuple[str, Config, torch.nn.Module]:
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return request.param, config, model
+    return config, model
 
 
 @torch.no_grad()
@@ -63,26 +60,26 @@ def load(config: Config, state: dict) -> torch.nn.Module:
 
 
 def test_nothing_cut_is_the_network_itself(task):
-    _, config, model = task
-    spec = config_spec(config)
-    state = inherit(config, model.state_dict(), spec, spec)
+    config, model = task
+    network = config_network(config)
+    state = inherit(config, model.state_dict(), network, network)
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
-    pairs = zip(outputs(model), outputs(load(with_spec(config, spec), state)))
+    pairs = zip(outputs(model), outputs(load(with_spec(config, network.spec), state)))
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_cut_of_silent_channels_changes_no_output(task):
     """All that reads or writes a channel follows, in backbone, neck and head."""
-    _, config, model = task
-    spec, rules = config_spec(config), config_rules(config)
-    found = list(proposals(spec, madds, 0.01 * madds(spec), rules))
+    config, model = task
+    network = config_network(config)
+    found = list(proposals(network, madds, 0.01 * madds(network.spec)))
     # One of each kind; those that feed a tap among them.
     for proposal in {p.name.split()[1]: p for p in found}.values():
         state = {k: v.clone() for k, v in model.state_dict().items()}
-        silence(state, config, spec, proposal.spec)
-        full = load(with_spec(config, spec), state)
-        small = inherit(config, state, spec, proposal.spec)
-        cut = load(with_spec(config, proposal.spec), small)
+        silence(state, network, proposal.network)
+        full = load(with_spec(config, network.spec), state)
+        small = inherit(config, state, network, proposal.network)
+        cut = load(with_spec(config, proposal.network.spec), small)
         compared = 0
         for a, b in zip(outputs(full), outputs(cut)):
             if a.shape == b.shape:
@@ -91,10 +88,9 @@ def test_a_cut_of_silent_channels_changes_no_output(task):
         assert compared
 
 
-def silence(state, config, old, new) -> None:
+def silence(state, old, new) -> None:
     """Makes the channels that will go silent: a filter of zeros and no offset."""
-    rules = config_rules(config)
-    for before, after in zip(rules.plan(old), rules.plan(new)):
+    for before, after in zip(old.plans(), new.plans()):
         # A narrower bottleneck also means narrower inputs without an expansion.
         for layer, width in (
             ('expand', after.spec.expand),
@@ -110,7 +106,7 @@ def silence(state, config, old, new) -> None:
         if before.se_hidden != after.se_hidden:
             state[f'{reduce}.weight'][after.se_hidden :] = 0
             state[f'{reduce}.bias'][after.se_hidden :] = 0
-    _silence(state, 'backbone.stem', new.stem.out)
+    _silence(state, 'backbone.stem', new.spec.stem.out)
 
 
 def _silence(state, key, width) -> None:
@@ -120,58 +116,33 @@ def _silence(state, key, width) -> None:
 
 
 def test_the_largest_filters_stay(task):
-    _, config, model = task
-    spec, state = config_spec(config), dict(model.state_dict())
-    edit = next(e for e in edits(spec, config_rules(config)) if e.kind == 'expand')
+    config, model = task
+    network, state = config_network(config), dict(model.state_dict())
+    edit = next(e for e in edits(network) if e.kind == 'expand')
     key = f'backbone.block{edit.layers[0]}.expand.conv.weight'
     width = edit.width - 8
     weights = torch.ones_like(state[key])
     weights[3:11] = 0.5
     state[key] = weights
-    cut = inherit(config, state, spec, edit.apply(spec, width))
+    cut = inherit(config, state, network, edit.apply(network, width))
     bias = key.replace('conv.weight', 'bn.bias')
     order = [*range(3), *range(11, edit.width)]
     assert torch.equal(cut[bias], state[bias][order])
 
 
-def test_neck_and_head_follow(task):
-    name, config, _ = task
-    spec, rules = config_spec(config), config_rules(config)
-    scaled = with_spec(config, uniform(spec, 0.5, rules))
-    channels = build(scaled).backbone.out_channels
-    model = scaled.model
-    if name in ('detection', 'mnasnet'):
-        assert tuple(model.neck.in_channels) == channels
-        assert tuple(model.bbox_head.in_channels[:2]) == channels
-        assert model.bbox_head.in_channels[2:] == config.model.bbox_head.in_channels[2:]
-    elif name == 'classification':
-        assert model.head.in_channels == channels[-1]
-    else:
-        width = model.decode_head.in_channels
-        assert (width if isinstance(width, tuple) else (width,)) == channels
-    # A pretrained file is another network's.
-    config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='x')
-    assert with_spec(config, spec).model.backbone.init_cfg is None
-
-
 def test_a_multiplier_inherits_by_the_same_rule(task):
-    _, config, model = task
-    spec = config_spec(config)
-    scaled = uniform(spec, 0.75, config_rules(config))
-    state = inherit(config, model.state_dict(), spec, scaled)
-    assert all(
-        x.isfinite().all() for x in outputs(load(with_spec(config, scaled), state))
-    )
+    config, model = task
+    network = config_network(config)
+    scaled = uniform(network, 0.75)
+    state = inherit(config, model.state_dict(), network, scaled)
+    found = outputs(load(with_spec(config, scaled.spec), state))
+    assert all(x.isfinite().all() for x in found)
 
 
-def test_wider_networks_and_foreign_backbones_are_refused(task):
-    _, config, model = task
-    spec = config_spec(config)
-    narrow = uniform(spec, 0.5)
+def test_wider_networks_are_refused(task):
+    config, model = task
+    network = config_network(config)
+    narrow = uniform(network, 0.5)
+    state = inherit(config, model.state_dict(), network, narrow)
     with pytest.raises(UserError, match='narrower networks only'):
-        inherit(config, inherit(config, model.state_dict(), spec, narrow), narrow, spec)
-    foreign = Config(
-        dict(model=dict(backbone=dict(type='ResNet')), default_scope='mmdet')
-    )
-    with pytest.raises(UserError, match=r'mmnv3\.MobileNetV3'):
-        config_spec(foreign)
+        inherit(config, state, narrow, network)

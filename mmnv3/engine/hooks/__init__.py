@@ -1,0 +1,1 @@
+"""What happens around training, one class a file; :mod:`mmnv3.engine` has them."""

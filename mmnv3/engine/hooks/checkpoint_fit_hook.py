@@ -1,0 +1,55 @@
+"""Refuses a checkpoint that is not the model's."""
+
+from __future__ import annotations
+
+import logging
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+
+from mmnv3.engine.checkpoints import compare_states, take_state
+from mmnv3.errors import UserError
+from mmnv3.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Compares a checkpoint with the model before mmengine loads what happens to fit.
+
+    Testing and resuming need every weight: anything missing, unknown or of another
+    shape (as from another ``num_classes`` or architecture) is an error. Fine-tuning
+    from ``load_from`` may leave a head behind: it warns, and fails only when nothing
+    at all fits.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Checks the checkpoint.
+
+        Raises:
+            UserError: Names the file, the first key of every kind, and the remedy.
+        """
+        name = runner._load_from or 'the checkpoint'
+        # mmengine then loads exactly what is compared here.
+        state = checkpoint['state_dict'] = take_state(checkpoint, name)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        wanted = model.state_dict()
+        differences = compare_states(wanted, state)
+        if not differences:
+            return
+        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        if fine_tuning and any(
+            key in state and state[key].shape == wanted[key].shape for key in wanted
+        ):
+            print_log(
+                f'{name} fits in part, the rest keeps its initialisation: '
+                f'{differences}',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        raise UserError(
+            f'{name} does not fit this config: {differences}; use the config and '
+            'num_classes it was trained with'
+        )

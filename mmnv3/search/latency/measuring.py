@@ -1,0 +1,341 @@
+"""Fills a latency table with times of layers and of whole networks.
+
+It goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from torch import nn
+
+from mmnv3.arch.layers import Layer
+from mmnv3.benchmark.clock import fast_us, time_turns
+from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import ExportGraph, PlainGraph
+from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
+from mmnv3.deploy.optional import require
+from mmnv3.deploy.runtime import (
+    BACKENDS,
+    Runtime,
+    check_backend,
+    file_suffix,
+    load_runtime,
+    run_graph,
+)
+from mmnv3.errors import UserError
+from mmnv3.search.latency.config_models import ConfigModel, random_variants
+from mmnv3.search.latency.grid import search_grid
+from mmnv3.search.latency.probes import (
+    FEW,
+    LayerGraph,
+    bare_layer,
+    input_shape,
+    onnx_model,
+)
+from mmnv3.search.latency.table import LatencyTable, NetworkTime, digest_network
+from mmnv3.search.latency.tracing import as_graph, trace
+from mmnv3.size import Size
+
+RUNS = 20
+NETWORK_RUNS = 100
+# Least time that networks take turns for: a processor that others share keeps a pace
+# for seconds.
+NETWORK_SECONDS = 20.0
+# Calls of a network's turn.
+_TURN = 10
+# Copies of a layer: enough that they outweigh the noise, but no more numbers in their
+# weights than a network has, which fit into the cache that cores share.
+COPIES = 8
+_FEWEST_COPIES = 2
+_MOST_WEIGHTS = 1 << 21
+_INFO = ModelInfo(PLAIN, (), (1, FEW, 1, 1), (), (), 'rgb')
+# Layers that are measured between two times that the table is saved.
+_SAVE_EVERY = 10
+# Networks that tell how layers add up, and their random sequence, which is none that
+# anyone checks a table by.
+_VARIANTS, _VARIANTS_SEED = 8, 1_000_003
+
+
+def measure_configs(
+    configs: Sequence[str],
+    backend: str,
+    out: Path,
+    size: Size | None = None,
+    threads: int = 1,
+    runs: int | None = None,
+    grid: bool = True,
+) -> LatencyTable:
+    """Measures the layers of configs, and those that a search may make of them.
+
+    Args:
+        configs: Paths of configs.
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        out: Table to write, or to go on with.
+        size: Pixels of the picture; each config's own for None.
+        threads: Threads of one call.
+        runs: Measured calls of each layer.
+        grid: Whether layers of other widths are measured as well.
+
+    Raises:
+        UserError: For what does not exist, does not fit, or is not installed.
+    """
+    check_runs(runs)
+    table = open_table(out, backend, threads)
+    found = [ConfigModel.read(config, size) for config in configs]
+    layers = [layer for each in found for layer in trace(each.model, each.size).layers]
+    layers = search_grid(layers) if grid else layers
+    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(f'layers by {backend}', total=None)
+        measured = measure_layers(
+            table,
+            layers,
+            out,
+            runs or RUNS,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        bar.update(task, total=measured, completed=measured)
+    for each in found:
+        # Random ones have layers of any width, which only a grid prices.
+        others = random_variants(each, _VARIANTS, _VARIANTS_SEED) if grid else []
+        measure_networks(table, [each.model, *others], each.size, out, runs)
+    print(f'{out}: {len(table.layers)} layers, {measured} of them measured now')
+    return table
+
+
+def check_runs(runs: int | None) -> None:
+    """Checks a number of measured calls.
+
+    Raises:
+        UserError: When it is not positive.
+    """
+    if runs is not None and runs < 1:
+        raise UserError(f'--runs {runs} must be a positive number')
+
+
+def open_table(path: Path, backend: str, threads: int = 1) -> LatencyTable:
+    """The table of a file to go on with, or a new one.
+
+    Raises:
+        UserError: When the file's table is of another backend, number of threads or
+            machine, which would be mixed.
+    """
+    new = LatencyTable.new(backend, threads)
+    if not path.exists():
+        return new
+    table = LatencyTable.load(path)
+    if (table.backend, table.threads) != (backend, threads):
+        raise UserError(
+            f'{path} is of {table.backend} with {table.threads} threads, not of '
+            f'{backend} with {threads}; name another file by --out'
+        )
+    if not table.is_of(new.machine):
+        raise UserError(
+            f'{path} is of another machine and would be mixed with this one; name '
+            'another file by --out'
+        )
+    return table
+
+
+def measure_layers(
+    table: LatencyTable,
+    layers: Iterable[Layer],
+    path: Path,
+    runs: int = RUNS,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Measures the layers that a table lacks.
+
+    Args:
+        table: The table, which gets them.
+        layers: Any layers.
+        path: File that the table is saved to, every few layers and when interrupted.
+        runs: Measured calls of each.
+        advance: Called with how many are done, of how many.
+
+    Returns:
+        How many were measured.
+
+    Raises:
+        UserError: When the backend is not installed; what was measured stays.
+    """
+    missing = [layer for layer in dict.fromkeys(layers) if layer not in table.layers]
+    # Layers that share what is around them follow each other; see `_load_bare`.
+    missing.sort(key=lambda layer: (layer.height, layer.width, layer.in_channels))
+    done = 0
+    try:
+        for done, layer in enumerate(missing, 1):
+            table[layer] = time_layer(layer, table.backend, table.threads, runs)
+            advance(done, len(missing))
+            if done % _SAVE_EVERY == 0:
+                table.save(path)
+    finally:
+        if table.layers:
+            table.save(path)
+    return done
+
+
+def measure_networks(
+    table: LatencyTable,
+    modules: Sequence[nn.Module],
+    size: Size,
+    path: Path,
+    runs: int | None = None,
+) -> None:
+    """Times whole networks, so that a table knows how layers add up.
+
+    Args:
+        table: The table, which gets them unless it has them all.
+        modules: Networks for one task that differ in their layers. Beside those they do
+            the same, and what the first does stands for all.
+        size: Pixels of the picture.
+        path: File that the table is saved to.
+        runs: See :func:`time_networks`.
+    """
+    traces = [trace(module, size) for module in modules]
+    layers, overhead = [each.layers for each in traces], traces[0].overhead
+    known = [table.find_network(each, overhead) for each in layers]
+    if all(known):
+        return
+    loaded = [
+        load_network(as_graph(module, size), table.backend, table.threads)
+        for module in modules
+    ]
+    found = [
+        NetworkTime(
+            overhead, table.layers_us(each), whole_us, digest_network(each, overhead)
+        )
+        for each, whole_us in zip(layers, time_networks(loaded, runs), strict=True)
+    ]
+    # All of them anew: only times of one hour can be compared.
+    others = [network for network in table.networks if network not in known]
+    table.networks = [*others, *found]
+    table.save(path)
+
+
+def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -> float:
+    """Times a layer as part of a network.
+
+    Args:
+        layer: The layer.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        threads: Threads of one call.
+        runs: Measured calls.
+
+    Returns:
+        Microseconds of one call of the layer.
+
+    Raises:
+        UserError: When the backend is unknown or not installed.
+    """
+    fitting = _MOST_WEIGHTS // max(1, layer.madds // math.prod(layer.out_size))
+    copies = min(COPIES, max(_FEWEST_COPIES, fitting))
+    full = load_layer(layer, copies, False, backend, threads)
+    bare = _load_bare(bare_layer(layer), copies, backend, threads)
+    batch = _noise(input_shape(layer))
+    calls = [partial(full, batch), partial(bare, batch)]
+    with_copies_us, without_us = fast_us(time_turns(calls, runs=runs))
+    return max(0.0, float(with_copies_us - without_us)) / copies
+
+
+def load_layer(
+    layer: Layer, copies: int, bare: bool, backend: str, threads: int
+) -> Runtime:
+    """Gives copies of a layer, or what is around them, to a backend."""
+    check_backend(backend)
+    write = _FROM_ONNX.get(BACKENDS[backend] or '')
+    if not write:
+        graph = PlainGraph(LayerGraph(layer, copies, bare), input_shape(layer))
+        return load_network(graph, backend, threads)
+    info = replace(_INFO, input_shape=input_shape(layer))
+    model = onnx_model(layer, copies, bare, info)
+    with tempfile.TemporaryDirectory(prefix='mmnv3-layer-') as folder:
+        path = Path(folder) / f'layer{file_suffix(backend)}'
+        write(model, path, info.to_strings())
+        return load_runtime(path, threads)
+
+
+def load_network(
+    graph: ExportGraph | PlainGraph, backend: str, threads: int = 1
+) -> Runtime:
+    """Gives a network to a backend.
+
+    Args:
+        graph: What :func:`mmnv3.search.latency.tracing.as_graph` returns.
+        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        threads: Threads of one call.
+
+    Raises:
+        UserError: When the backend is unknown or not installed.
+    """
+    check_backend(backend)
+    batch, channels, height, width = graph.example().shape
+    shape = batch, channels, height, width
+    info = replace(_INFO, task=graph.task, input_shape=shape)
+    # A plain graph has all that exporting asks of one.
+    graph = cast(ExportGraph, graph)
+    file_format = BACKENDS[backend]
+    if file_format is None:
+        return run_graph(graph, info, backend, threads)
+    with tempfile.TemporaryDirectory(prefix='mmnv3-network-') as folder:
+        path = Path(folder) / f'network{file_suffix(backend)}'
+        write_file(graph, info, path, file_format)
+        return load_runtime(path, threads)
+
+
+def time_networks(networks: Sequence[Runtime], runs: int | None = None) -> list[float]:
+    """Times networks, which take turns of several calls each.
+
+    Of several, since the weights of many networks do not fit into the processor's cache
+    together.
+
+    Args:
+        networks: What :func:`load_network` returns.
+        runs: Measured calls of each; None for at least :data:`NETWORK_RUNS`, and for as
+            many as :data:`NETWORK_SECONDS` allow.
+
+    Returns:
+        Microseconds of each.
+    """
+    calls = [partial(network, _noise(network.info.input_shape)) for network in networks]
+    times_us = time_turns(
+        calls,
+        runs=runs or NETWORK_RUNS,
+        turn=_TURN,
+        least_seconds=0 if runs else NETWORK_SECONDS,
+    )
+    return fast_us(times_us).tolist()
+
+
+def _noise(shape: Sequence[int]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+@lru_cache(maxsize=64)
+def _load_bare(layer: Layer, copies: int, backend: str, threads: int) -> Runtime:
+    return load_layer(layer, copies, True, backend, threads)
+
+
+def _write_onnx(model: Any, path: Path, strings: dict[str, str]) -> None:
+    path.write_bytes(model.SerializeToString())
+
+
+def _write_openvino(model: Any, path: Path, strings: dict[str, str]) -> None:
+    openvino = require('openvino', 'openvino')
+    read = openvino.Core().read_model(model.SerializeToString())
+    for name, value in strings.items():
+        read.set_rt_info(value, [RT_INFO, name])
+    openvino.save_model(read, path, compress_to_fp16=False)
+
+
+_FROM_ONNX = {'onnx': _write_onnx, 'openvino': _write_openvino}

@@ -1,0 +1,199 @@
+"""A platform-aware search for the network of a config, from start to plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from mmnv3.arch import NetSpec
+from mmnv3.engine.config import input_size
+from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
+from mmnv3.search.folder import Folder, identify
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
+from mmnv3.search.nas.pricing import complete_table, config_price
+from mmnv3.search.nas.search import (
+    NASearch,
+    NASSettings,
+    Outcome,
+    Sample,
+    best,
+    check_target,
+)
+from mmnv3.search.nas.space import Space, get_space
+from mmnv3.search.pool import Failure
+from mmnv3.search.target import Price, ms
+from mmnv3.search.trial import metric_name, run_trials, train_and_score
+
+
+@dataclass(frozen=True)
+class ProxyJob:
+    """A network to train.
+
+    Args:
+        config: The config that it replaces the network of.
+        spec: The network.
+        budget: How long it trains.
+        work_dir: Where its log goes.
+    """
+
+    config: Config
+    spec: NetSpec
+    budget: Budget
+    work_dir: Path
+
+
+def train_proxy(job: ProxyJob) -> Outcome:
+    """Trains a network from scratch and scores it, 0 to 1.
+
+    Raises:
+        UserError: For a config that cannot be trained.
+    """
+    config = with_sampled_spec(job.config, job.spec)
+    trial = train_and_score(config, job.budget, job.work_dir)
+    return Outcome(trial.accuracy, trial.problem)
+
+
+@dataclass(frozen=True)
+class ProxyTrainer:
+    """Trains networks, here or by Ray.
+
+    Args:
+        config: The config that they replace the network of.
+        budget: How long each trains.
+        work_dir: Where the logs go.
+        ray: None for this process, or what :func:`mmnv3.search.pool.run_jobs` takes.
+    """
+
+    config: Config
+    budget: Budget
+    work_dir: Path
+    ray: str | None = None
+
+    def __call__(self, specs: Sequence[NetSpec]) -> Iterator[tuple[int, Outcome]]:
+        """Yields outcomes as they come; a training that breaks down is one too.
+
+        Raises:
+            UserError: For a config that cannot be trained, with any network.
+        """
+        jobs = [
+            ProxyJob(self.config, spec, self.budget, self.work_dir) for spec in specs
+        ]
+        for index, result in run_trials(train_proxy, jobs, self.ray):
+            if isinstance(result, Failure):
+                result = Outcome(None, str(result))
+            yield index, result
+
+
+@dataclass(frozen=True)
+class NASPlan:
+    """What is searched, besides :class:`NASSettings`.
+
+    Args:
+        space: A name of :data:`mmnv3.search.nas.space.SPACES`.
+        table: A latency table. What it lacks for the space is measured and added,
+            unless it is of another machine.
+        budget: The training of every network.
+        work_dir: Where everything is kept.
+        ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
+        size: (width, height) of the picture that is priced; the config's own for None.
+    """
+
+    space: str
+    table: Path
+    budget: Budget
+    work_dir: Path
+    ray: str | None = None
+    size: tuple[int, int] | None = None
+
+
+def search_config(
+    config: Config, settings: NASSettings, plan: NASPlan, console: Console
+) -> list[Sample]:
+    """Searches, prints how it goes and what was found, and writes it.
+
+    Args:
+        config: Its network is replaced by those of the space; its tail decides whether
+            they are halved at stride 32.
+        settings: What is searched for.
+        plan: Where and how.
+        console: Where to print.
+
+    Returns:
+        All samples.
+
+    Raises:
+        UserError: For what a person can mend; what was evaluated is kept.
+    """
+    space = get_space(plan.space, config.model.backbone.get('tail'))
+    target_us = settings.reward.target_us
+    table = LatencyTable.load(plan.table)
+    price = _open_price(config, space, table, plan, console)
+    fastest_us, slowest_us = check_target(space, price, target_us)
+    console.print(
+        f'{space.size:.1e} settings of the space {space.name!r}, from '
+        f'{ms(fastest_us).removesuffix(" ms")} to {ms(slowest_us)}; '
+        f'target {ms(target_us)}'
+    )
+
+    def report(sample: Sample) -> None:
+        console.print(sample_line(sample, settings.samples), highlight=False)
+
+    conditions = dict(
+        budget=asdict(plan.budget),
+        # Two prices tell one table, and one size of picture, from another.
+        latency_us=dict(fastest=round(fastest_us, 1), slowest=round(slowest_us, 1)),
+        **identify(config, table),
+    )
+    search = NASearch(
+        space,
+        price,
+        ProxyTrainer(config, plan.budget, plan.work_dir / 'trainings', plan.ray),
+        settings,
+        plan.work_dir,
+        conditions,
+        report,
+    )
+    if search.samples:
+        console.print(f'going on after {len(search.samples)} samples')
+    samples = search.run()
+    metric = metric_name(config)
+    found, plot = write_results(space, samples, target_us, metric, plan.work_dir)
+    print_pareto(space, samples, console)
+    # The network by its file, so that the config can be read again.
+    spec = space.decode(best(samples).tokens)
+    written = with_sampled_spec(config, spec, beside_config(found.name))
+    with Folder(plan.work_dir).writing('best_config.py') as partial:
+        partial.write_text(written.dump(), encoding='utf-8')
+    path = plan.work_dir / 'best_config.py'
+    console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
+    return samples
+
+
+def _open_price(
+    config: Config,
+    space: Space,
+    table: LatencyTable,
+    plan: NASPlan,
+    console: Console,
+) -> Price:
+    """Measures what the table lacks first."""
+    size = input_size(config, plan.size)
+    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(f'layers that {plan.table.name} lacks', total=None)
+        complete_table(
+            config,
+            table,
+            plan.table,
+            space,
+            size,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        bar.update(task, visible=False)
+    return config_price(config, table, size)

@@ -1,0 +1,232 @@
+"""Short trainings of candidates through mmengine's Runner, scored on held-out data."""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
+from mmnv3.engine.launch import build_runner
+from mmnv3.errors import UserError
+from mmnv3.search.configs import Budget, short_config
+from mmnv3.search.pool import Failure, run_jobs
+
+State = Mapping[str, Tensor]
+Job = TypeVar('Job')
+Result = TypeVar('Result')
+
+# The figure that a toolbox judges by.
+METRICS = {
+    'mmdet': 'coco/bbox_mAP',
+    'mmseg': 'mIoU',
+    'mmpretrain': 'accuracy/top1',
+}
+# Those that are of 100.
+_PERCENT = (METRICS['mmseg'], METRICS['mmpretrain'])
+# The statistics of batch normalisation shall forget their origin several times over.
+_MEMORIES = 5
+_FASTEST_MOMENTUM = 0.1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a training came to.
+
+    Args:
+        metric: The name of the figure it is judged by, one of :data:`METRICS`.
+        value: That figure, as the toolbox gives it (mAP of 1, mIoU and accuracy of
+            100), or None for a training that failed.
+        metrics: All figures of the evaluation.
+        seconds: What it took.
+        problem: Why there is no value, in one line.
+        state: The weights, on the CPU; None for a training that failed.
+    """
+
+    metric: str
+    value: float | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    problem: str | None = None
+    state: State | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The value, 0 to 1."""
+        if self.value is None:
+            return None
+        return self.value / (100 if self.metric in _PERCENT else 1)
+
+
+def run_trials(
+    function: Callable[[Job], Result], jobs: Sequence[Job], ray: str | None = None
+) -> Iterator[tuple[int, Result | Failure]]:
+    """Runs trainings as :func:`mmnv3.search.pool.run_jobs` does.
+
+    Yields:
+        The index of a job and what came of it; of one that broke down, for want of
+        memory or because its worker was lost, a :class:`mmnv3.search.pool.Failure`.
+
+    Raises:
+        UserError: For what concerns all trainings: a config that cannot be trained,
+            or a full disk.
+    """
+    for index, result in run_jobs(function, jobs, ray):
+        if isinstance(result, Failure):
+            error = result.error
+            if isinstance(error, UserError):
+                raise error
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise UserError(
+                    f'there is no space left for {error.filename or "the log"}; free '
+                    'some and run the same command again: what was saved stays'
+                ) from error
+        yield index, result
+
+
+def train_and_score(
+    config: Config,
+    budget: Budget,
+    work_dir: str | os.PathLike[str],
+    state: State | None = None,
+) -> Trial:
+    """Trains a config for a while and scores it.
+
+    Args:
+        config: Of detection, segmentation or classification; stays as it is. Its
+            schedule is compressed to the budget. ``arch`` in it may be a
+            :class:`mmnv3.arch.NetSpec` itself.
+        budget: How long, and what is held out.
+        work_dir: Gets the log; nothing is printed. No checkpoint is written.
+        state: All weights to start from; the config's initialisation without.
+
+    Returns:
+        The trial. A loss or a figure that is not a number is a trial without a value
+        and no error.
+
+    Raises:
+        UserError: For a config that cannot be trained.
+    """
+    metric = metric_name(config)
+    start = time.monotonic()
+    watch = _Watch(state, budget)
+    quiet = io.StringIO()
+    # mmengine's console handler keeps the stream that it is created with.
+    with redirect_stdout(quiet), redirect_stderr(quiet):
+        runner = build_runner(short_config(config, budget, work_dir))
+        try:
+            runner.register_hook(watch)
+            if budget.iterations:
+                runner.train()
+            else:
+                runner.val()
+            problem = None
+        except _NotFiniteError as error:
+            problem = str(error)
+        finally:
+            # The logger stays mmengine's current one, and would write to closed files.
+            for handler in list(runner.logger.handlers):
+                runner.logger.removeHandler(handler)
+                handler.close()
+    value = watch.metrics.get(metric)
+    if problem is None:
+        if value is None:
+            raise UserError(
+                f'{config.filename}: val_evaluator gives no {metric}; it gives '
+                f'{", ".join(watch.metrics) or "nothing"}'
+            )
+        if not math.isfinite(value):
+            problem = f'{metric} is {value}'
+    return Trial(
+        metric=metric,
+        value=None if problem else value,
+        metrics=watch.metrics,
+        seconds=time.monotonic() - start,
+        problem=problem,
+        state=None
+        if problem
+        else {
+            key: tensor.detach().cpu().clone()
+            for key, tensor in runner.model.state_dict().items()
+        },
+    )
+
+
+def metric_name(config: Config) -> str:
+    """The figure by which a config is judged.
+
+    Raises:
+        UserError: When its toolbox is none of the three.
+    """
+    scope = config.get('default_scope', 'mmdet')
+    if scope not in METRICS:
+        raise UserError(
+            f'{config.filename}: default_scope={scope!r} is unknown; possible: '
+            f'{", ".join(METRICS)}'
+        )
+    return METRICS[scope]
+
+
+class _NotFiniteError(Exception):
+    """The training has come to something that is not a number."""
+
+
+class _Watch(StopAtNaNHook):
+    """Loads the weights, hurries batch normalisation, notes the figures.
+
+    Args:
+        state: Weights to load, or None.
+        budget: Of the training.
+    """
+
+    def __init__(self, state: State | None, budget: Budget) -> None:
+        super().__init__()
+        self.state = state
+        self.budget = budget
+        self.metrics: dict[str, float] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Comes after the initialisation, which would undo it."""
+        self._load(runner)
+        fastest = min(_FASTEST_MOMENTUM, _MEMORIES / self.budget.iterations)
+        for module in runner.model.modules():
+            if isinstance(module, _BatchNorm) and module.momentum is not None:
+                module.momentum = max(module.momentum, fastest)
+
+    def before_val(self, runner: Runner) -> None:
+        """Loads the weights where nothing is trained."""
+        if not self.budget.iterations:
+            self._load(runner)
+
+    def _load(self, runner: Runner) -> None:
+        if self.state is not None:
+            runner.model.load_state_dict(self.state)
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        """Looks at the losses.
+
+        Raises:
+            _NotFiniteError: Where ``StopAtNaNHook`` asks a person to act.
+        """
+        try:
+            super().after_train_iter(*args, **kwargs)
+        except UserError as error:
+            raise _NotFiniteError(str(error).partition(';')[0]) from None
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Notes the figures."""
+        self.metrics = {name: float(value) for name, value in (metrics or {}).items()}

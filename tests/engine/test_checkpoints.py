@@ -1,0 +1,195 @@
+"""Opening files of every kind, comparing them, and finding the newest."""
+
+import errno
+import logging
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from safetensors.torch import save_file
+
+from mmnv3.engine.build import build_model
+from mmnv3.engine.checkpoints import (
+    KeyDifferences,
+    compare_states,
+    find_resumable,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mmnv3.errors import UserError
+from tests.engine.conftest import ROOT
+
+DEMO = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py'
+STATE = dict(a=torch.arange(3.0), b=torch.ones(2, 2))
+
+
+class Evil:
+    """Runs a command when it is unpickled carelessly."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def same(found: dict[str, torch.Tensor]) -> bool:
+    return list(found) == list(STATE) and all(
+        torch.equal(found[key], STATE[key]) for key in STATE
+    )
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        STATE,
+        dict(state_dict=STATE, meta=dict(iter=3)),
+        dict(model=STATE, epoch=4),
+        dict(state_dict={f'module.{key}': value for key, value in STATE.items()}),
+    ],
+)
+def test_files_of_all_layouts_are_read(content: dict, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / 'a.pth')
+    state, meta = read_checkpoint(tmp_path / 'a.pth')
+    assert same(state) and meta == content.get('meta', {})
+
+
+def test_other_formats_are_read(tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / 'a.safetensors')
+    assert same(read_checkpoint(tmp_path / 'a.safetensors').state)
+    torch.save(STATE, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    assert same(read_checkpoint(tmp_path / 'old.pth').state)
+
+
+def test_layers_find_the_version_that_they_were_written_in(tmp_path: Path) -> None:
+    state = torch.nn.Sequential(torch.nn.BatchNorm2d(1)).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    found = read_checkpoint(tmp_path / 'a.pth').state
+    assert found._metadata == state._metadata and found._metadata['0']['version'] == 2
+
+
+def test_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    torch.save(STATE, tmp_path / 'a.pth')
+    assert same(read_checkpoint('~/a.pth').state)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / 'new' / 'a.pth', STATE, dict(epoch=2))
+    state, meta = read_checkpoint(tmp_path / 'new' / 'a.pth')
+    assert same(state) and meta == dict(epoch=2)
+    write_checkpoint(tmp_path / 'bare.pth', STATE, bare=True)
+    assert list(torch.load(tmp_path / 'bare.pth', weights_only=True)) == list(STATE)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(OSError, match='No space left'):
+        write_checkpoint(tmp_path / 'a.pth', STATE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    """A folder of files that are no checkpoints."""
+    torch.save(dict(state_dict=STATE), tmp_path / 'whole.pth')
+    whole = (tmp_path / 'whole.pth').read_bytes()
+    (tmp_path / 'half.pth').write_bytes(whole[: len(whole) // 2])
+    torch.save(STATE, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    whole = (tmp_path / 'old.pth').read_bytes()
+    (tmp_path / 'old_half.pth').write_bytes(whole[:-3])
+    save_file(STATE, tmp_path / 'whole.safetensors')
+    whole = (tmp_path / 'whole.safetensors').read_bytes()
+    (tmp_path / 'half.safetensors').write_bytes(whole[:-3])
+    (tmp_path / 'empty.pth').touch()
+    (tmp_path / 'text.pth').write_text('hello')
+    torch.save(dict(state_dict=Evil(tmp_path / 'run')), tmp_path / 'evil.pth')
+    torch.save(torch.nn.Linear(2, 2), tmp_path / 'module.pth')
+    (tmp_path / 'plain.pth').write_bytes(pickle.dumps(Evil(tmp_path / 'run')))
+    torch.save([1], tmp_path / 'list.pth')
+    torch.save(dict(state_dict={}, meta={}), tmp_path / 'none.pth')
+    torch.save(dict(epoch=3), tmp_path / 'number.pth')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('gone.pth', 'gone.pth: there is no such checkpoint'),
+        ('.', ': there is no such checkpoint'),
+        ('half.pth', 'half.pth cannot be read as a checkpoint, it may be damaged'),
+        ('old_half.pth', 'old_half.pth cannot be read .*EOF'),
+        ('half.safetensors', 'half.safetensors cannot be read'),
+        ('empty.pth', r'empty.pth cannot be read .*\(EOFError'),
+        ('text.pth', 'text.pth cannot be read'),
+        ('evil.pth', r'evil.pth: not a file of weights only, it asks for posix\.mkdir'),
+        ('module.pth', r'not a file of weights only, it asks for torch\.nn\.\S*Linear'),
+        ('plain.pth', 'plain.pth: not a file of weights only; save its state_dict'),
+        ('list.pth', 'list.pth holds no state dict; give a checkpoint of training'),
+        ('none.pth', 'none.pth holds no state dict'),
+        ('number.pth', 'number.pth holds no state dict'),
+    ],
+)
+def test_other_files_are_refused_in_one_line(
+    name: str, message: str, wrong: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read_checkpoint(wrong / name)
+    assert '\n' not in str(error.value) and '\x1b' not in str(error.value)
+    assert str(error.value).startswith(str(wrong))
+    assert not (wrong / 'run').exists()
+
+
+def test_states_are_compared() -> None:
+    assert not compare_states(STATE, dict(STATE))
+    other = dict(a=torch.zeros(4), c=torch.zeros(1), d=torch.zeros(1))
+    found = compare_states(STATE, other)
+    assert found == KeyDifferences(('b',), ('c', 'd'), ('a is (4,), wanted (3,)',))
+    assert len(found) == 4
+    assert str(found) == (
+        '1 of another shape (a is (4,), wanted (3,)); 1 missing in the file (b); '
+        '2 unknown to the model (c, …)'
+    )
+
+
+def test_the_newest_by_number_is_found(tmp_path: Path) -> None:
+    assert find_resumable(tmp_path) is None
+    for name in ('iter_9.pth', 'iter_10.pth', 'best_1.pth', 'iter_x.pth', 'iter_.pth'):
+        (tmp_path / name).touch()
+    assert find_resumable(tmp_path) == tmp_path / 'iter_10.pth'
+    (tmp_path / 'epoch_1.pth').touch()
+    with pytest.raises(UserError, match='name the one to resume from'):
+        find_resumable(tmp_path)
+
+
+def test_a_model_is_built_from_a_checkpoint_of_several_processes(
+    tmp_path: Path,
+) -> None:
+    state = build_model(DEMO).state_dict()
+    content = {f'module.{key}': value + 1 for key, value in state.items()}
+    torch.save(
+        dict(state_dict=content, meta=dict(dataset_meta=dict(classes=('a',)))),
+        tmp_path / 'a.pth',
+    )
+    model = build_model(DEMO, checkpoint=str(tmp_path / 'a.pth'))
+    assert model.dataset_meta == dict(classes=('a',))
+    key = 'backbone.stem.conv.weight'
+    assert torch.equal(model.state_dict()[key], state[key] + 1)
+
+
+@pytest.mark.parametrize('level', [logging.INFO, logging.DEBUG])
+def test_building_a_model_leaves_the_logger_as_it_was(level: int) -> None:
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    try:
+        logger.setLevel(level)
+        build_model(DEMO)
+        assert logger.level == level
+    finally:
+        logger.setLevel(before)

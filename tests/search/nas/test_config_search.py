@@ -1,0 +1,124 @@
+"""A search of a config from start to plot; only training is left out."""
+
+import io
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+from mmengine.config import Config
+from rich.console import Console
+
+from mmnv3.arch import load_spec
+from mmnv3.engine.build import build_model
+from mmnv3.engine.config import read_config
+from mmnv3.errors import UserError
+from mmnv3.search.configs import Budget
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.nas import config_search
+from mmnv3.search.nas.config_search import (
+    NASPlan,
+    ProxyJob,
+    ProxyTrainer,
+    search_config,
+    train_proxy,
+)
+from mmnv3.search.nas.reward import make_reward
+from mmnv3.search.nas.search import NASSettings, Outcome, best
+from mmnv3.search.nas.space import get_space
+from mmnv3.search.trial import Trial
+from tests.conftest import ROOT
+from tests.search.nas.oracle import evaluate
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The networks that are trained, in place of training them."""
+    specs = []
+
+    def trainer(config, budget, work_dir, ray):
+        return lambda batch: specs.extend(batch) or evaluate(batch)
+
+    monkeypatch.setattr(config_search, 'ProxyTrainer', trainer)
+    return specs
+
+
+def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
+    tmp_path, machine, trained, demo_data
+):
+    config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
+    config.train_dataloader.dataset.data_root = f'{demo_data}/'
+    table = tmp_path / 'table.json'
+    LatencyTable.new('pytorch').save(table)
+    folder, console = tmp_path / 'here', Console(file=io.StringIO(), width=200)
+    settings = NASSettings(make_reward(15_000, 'small'), samples=4, batch_size=2)
+    plan = NASPlan('small', table, Budget(1), folder)
+    samples = search_config(config, settings, plan, console)
+    assert LatencyTable.load(table).layers
+    text = console.file.getvalue()
+    assert 'target 15 ms' in text and 'best network: ' in text
+
+    elsewhere = folder.rename(tmp_path / 'elsewhere')
+    model = build_model(str(elsewhere / 'best_config.py'), None, None)
+    space = get_space('small', config.model.backbone.tail)
+    spec = space.decode(best(samples).tokens)
+    assert load_spec(elsewhere / 'best.json') == spec
+    assert model.backbone.spec.blocks == spec.blocks
+
+    plan = NASPlan('small', table, Budget(1), elsewhere)
+    again = search_config(config, settings, plan, console)
+    assert again == samples and len(trained) == 4
+    assert 'going on after 4 samples' in console.file.getvalue()
+    config.optim_wrapper.optimizer.lr = 0.07
+    with pytest.raises(UserError, match=r'another config\.optim_wrapper\S+\.lr \('):
+        search_config(config, settings, plan, console)
+
+
+def test_failures_are_outcomes_but_a_broken_config_is_an_error(tmp_path, monkeypatch):
+    def train(job):
+        if job.spec == 'big':
+            raise MemoryError('no room')
+        if job.spec == 'broken':
+            raise UserError('there is no such data set')
+        return Outcome(0.5)
+
+    monkeypatch.setattr(config_search, 'train_proxy', train)
+    trainer = ProxyTrainer(Config(), Budget(1), tmp_path)
+    assert dict(trainer(['fine', 'big'])) == {
+        0: Outcome(0.5),
+        1: Outcome(None, 'no room'),
+    }
+    with pytest.raises(UserError, match='no such data set'):
+        list(trainer(['fine', 'broken']))
+
+
+def test_a_proxy_s_accuracy_is_of_one(read, tmp_path, monkeypatch):
+    trials = [Trial('mIoU', 25.0), Trial('mIoU', None, problem='loss is nan')]
+    monkeypatch.setattr(config_search, 'train_and_score', lambda *_: trials.pop(0))
+    space = get_space('small', 'segmentation')
+    spec = space.decode(space.random(random.Random(0)))
+    job = ProxyJob(read('lraspp_mnv3_small_demo'), spec, Budget(1), tmp_path)
+    assert train_proxy(job) == Outcome(0.25)
+    assert train_proxy(job) == Outcome(None, 'loss is nan')
+
+
+def test_errors_of_the_tool_are_one_line(tmp_path):
+    tool, config = ROOT / 'tools/nas.py', ROOT / 'configs/ssdlite_mnv3_small_demo.py'
+    done = subprocess.run(
+        [
+            sys.executable,
+            tool,
+            config,
+            '--table',
+            'none.json',
+            '--target-latency',
+            '3ms',
+        ],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert 'error: none.json: there is no such table' in done.stderr.splitlines()[-1]
