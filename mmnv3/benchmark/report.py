@@ -167,8 +167,14 @@ def draw_chart(chart: Chart, machine: Mapping[str, Any], path: Path) -> None:
         else:
             height = 0.76 / len(bars)
             shift, left = (index - (len(bars) - 1) / 2) * height, np.zeros(rows)
-        style = dict(color=each.colour, label=each.label)
-        drawn = axes.barh(places + shift, each.lengths, height, left, **style)
+        drawn = axes.barh(
+            places + shift,
+            each.lengths,
+            height,
+            left,
+            color=each.colour,
+            label=each.label,
+        )
         ends = left + each.lengths
         if not chart.stacked:
             axes.bar_label(drawn, fmt='%.1f', padding=3, fontsize=9)
@@ -178,7 +184,7 @@ def draw_chart(chart: Chart, machine: Mapping[str, Any], path: Path) -> None:
             label, ticks = chart.ticks
             axes.plot(ticks, places, '|', color='black', markersize=12, label=label)
             farthest = np.maximum(ends, ticks)
-        for place, length, end in zip(places, ends, farthest):
+        for place, (length, end) in enumerate(zip(ends, farthest)):
             text = f'{length:.1f}'
             room = 0.01 * farthest.max()
             axes.text(end + room, place, text, va='center', fontsize=9)
