@@ -254,7 +254,7 @@ def _table(rows: Sequence[TrainingRow]) -> Table:
                 f'{with_data / reference:.2f}' if with_data and reference else '–',
             ]
         )
-    return make_table(headers, cells, 'training: an iteration in seconds', 44)
+    return make_table(headers, cells, 'training: an iteration in seconds')
 
 
 def _chart(rows: Sequence[TrainingRow]) -> Chart:
