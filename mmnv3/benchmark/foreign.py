@@ -113,7 +113,7 @@ def toolbox_size(
     return Size(*size)
 
 
-def toolbox_stages(model: nn.Module, size: tuple[int, int]) -> Stages:
+def toolbox_stages(model: Any, size: tuple[int, int]) -> Stages:
     """Divides a model as far as its own code is divided.
 
     Args:
@@ -131,7 +131,7 @@ def toolbox_stages(model: nn.Module, size: tuple[int, int]) -> Stages:
             metas[:] = [sample.metainfo for sample in data['data_samples']]
             return model.bbox_head(model.extract_feat(data['inputs']))
 
-        stages = {
+        stages: Stages = {
             PRE: pre,
             NETWORK: network,
             POST: lambda maps: model.bbox_head.predict_by_feat(
@@ -203,7 +203,7 @@ def sample_class(model: nn.Module) -> type[BaseDataElement]:
     return DataSample
 
 
-def _has_plain_head(model: nn.Module) -> bool:
+def _has_plain_head(model: Any) -> bool:
     """Whether ``predict`` is the head and ``predict_by_feat``, and nothing else."""
     return (
         isinstance(model, SingleStageDetector)
@@ -276,7 +276,7 @@ class _Network(nn.Module):
         return self.model(x)
 
 
-def _torchvision_size(model: nn.Module, request: Request) -> Size:
+def _torchvision_size(model: Any, request: Request) -> Size:
     """The input's size; a detector's own transform decides its."""
     picture, asked = request.pictures()[0], request.size
     if hasattr(model, 'transform'):
@@ -292,7 +292,7 @@ def _torchvision_size(model: nn.Module, request: Request) -> Size:
     return picture_size(picture) if _is_segmenter(model) else Size(224, 224)
 
 
-def torchvision_stages(model: nn.Module, size: tuple[int, int]) -> Stages:
+def torchvision_stages(model: Any, size: tuple[int, int]) -> Stages:
     """Divides a detector, segmenter or classifier of torchvision.
 
     Args:
@@ -334,7 +334,7 @@ def torchvision_stages(model: nn.Module, size: tuple[int, int]) -> Stages:
     return synchronised(stages, device)
 
 
-def _detector_stages(model: nn.Module, device: torch.device) -> Stages:
+def _detector_stages(model: Any, device: torch.device) -> Stages:
     sizes: list[tuple[int, int]] = []
 
     def pre(pictures: Sequence[np.ndarray]) -> Any:

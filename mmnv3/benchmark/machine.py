@@ -36,7 +36,7 @@ _PACKAGES = (
 _RUNS = 3
 
 
-def describe_machine(threads: int, device: str = 'cpu') -> dict[str, object]:
+def describe_machine(threads: int, device: str = 'cpu') -> dict[str, Any]:
     """Names the processor, its cores, the threads that are used, and the packages.
 
     Args:
@@ -49,7 +49,7 @@ def describe_machine(threads: int, device: str = 'cpu') -> dict[str, object]:
             packages[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    machine: dict[str, object] = dict(
+    machine: dict[str, Any] = dict(
         processor=_processor(),
         instructions=torch.backends.cpu.get_cpu_capability(),
         cores=os.cpu_count(),
@@ -61,7 +61,7 @@ def describe_machine(threads: int, device: str = 'cpu') -> dict[str, object]:
     return machine
 
 
-def machine_line(machine: dict[str, object]) -> str:
+def machine_line(machine: dict[str, Any]) -> str:
     """One line from :func:`describe_machine`."""
     packages = ', '.join(
         f'{name} {version}' for name, version in machine['packages'].items()

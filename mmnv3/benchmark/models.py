@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -233,7 +234,7 @@ def _load_graph(
     """Runs a graph by PyTorch, on the device that is asked for."""
     if request.device == 'cpu':
         return run_graph(graph, info, backend, request.threads)
-    module = graph.to(request.device)
+    module: Callable[[Tensor], Any] = graph.to(request.device)
     if backend == 'compile':
         module = torch.compile(module, options={'freezing': True})
 

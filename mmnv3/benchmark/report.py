@@ -17,7 +17,10 @@ from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 
 PLOT_ENDINGS = ('.png', '.svg', '.pdf', '.jpg')
-_WIDTH = 120
+# Columns of a usual console, and of one that is wide enough for any table.
+_WIDTH, _ROOMY = 120, 1000
+# Letters of a model's name in a line.
+_NAME_WIDTH = 44
 
 
 class Row(Protocol):
@@ -87,7 +90,10 @@ class Report:
 
     def publish(self, json_path: Path | None, plot_path: Path | None) -> None:
         """Prints everything, and writes the files that are asked for."""
-        console = Console(width=_WIDTH)
+        # Of a table that is wider than its console the last columns would be cut off.
+        roomy = Console(width=_ROOMY)
+        needed = [roomy.measure(table).maximum for table in self.tables]
+        console = Console(width=max(_WIDTH, *needed))
         console.print(*self.tables)
         for line in (*self.remarks, *self.notes, machine_line(self.machine)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -122,7 +128,6 @@ def make_table(
     headers: Sequence[str],
     rows: Sequence[Sequence[str]],
     title: str | None = None,
-    name_width: int = 32,
 ) -> Table:
     """A table of numbers, whose first columns may name models and backends.
 
@@ -130,13 +135,11 @@ def make_table(
         headers: Of the columns; ``'model'`` and ``'backend'`` are no numbers.
         rows: Their cells.
         title: What stands above.
-        name_width: Letters of a model's name that are not folded, if there are so many.
     """
     table = Table(title=title, title_justify='left')
-    for header, *cells in zip(headers, *rows):
+    for header in headers:
         if header == 'model':
-            width = min(max(map(len, cells)), name_width)
-            table.add_column(header, overflow='fold', min_width=width)
+            table.add_column(header, overflow='fold', max_width=_NAME_WIDTH)
         elif header == 'backend':
             table.add_column(header, no_wrap=True)
         else:
@@ -167,18 +170,25 @@ def draw_chart(chart: Chart, machine: Mapping[str, Any], path: Path) -> None:
         else:
             height = 0.76 / len(bars)
             shift, left = (index - (len(bars) - 1) / 2) * height, np.zeros(rows)
-        style = dict(color=each.colour, label=each.label)
-        drawn = axes.barh(places + shift, each.lengths, height, left, **style)
+        drawn = axes.barh(
+            places + shift,
+            each.lengths,
+            height,
+            left,
+            color=each.colour,
+            label=each.label,
+        )
         ends = left + each.lengths
         if not chart.stacked:
-            axes.bar_label(drawn, fmt='%.1f', padding=3, fontsize=9)
+            texts = [f'{length:.1f}' if length else '–' for length in each.lengths]
+            axes.bar_label(drawn, texts, padding=3, fontsize=9)
     if chart.stacked:
         farthest = ends
         if chart.ticks:
             label, ticks = chart.ticks
             axes.plot(ticks, places, '|', color='black', markersize=12, label=label)
             farthest = np.maximum(ends, ticks)
-        for place, length, end in zip(places, ends, farthest):
+        for place, (length, end) in enumerate(zip(ends, farthest)):
             text = f'{length:.1f}'
             room = 0.01 * farthest.max()
             axes.text(end + room, place, text, va='center', fontsize=9)

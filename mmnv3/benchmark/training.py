@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 from mmengine.utils.dl_utils import set_multi_processing
@@ -28,6 +27,7 @@ from mmnv3.benchmark.machine import describe_machine
 from mmnv3.benchmark.models import find_pretrained
 from mmnv3.benchmark.report import Bars, Chart, Report, check_paths, make_table
 from mmnv3.benchmark.timed_model import NOISE_SIZE, TORCHVISION, Request
+from mmnv3.engine.build import build_model
 from mmnv3.engine.config import anchor_size, read_config
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
@@ -254,7 +254,7 @@ def _table(rows: Sequence[TrainingRow]) -> Table:
                 f'{with_data / reference:.2f}' if with_data and reference else '–',
             ]
         )
-    return make_table(headers, cells, 'training: an iteration in seconds', 44)
+    return make_table(headers, cells, 'training: an iteration in seconds')
 
 
 def _chart(rows: Sequence[TrainingRow]) -> Chart:
@@ -290,13 +290,9 @@ def config_training(request: Request) -> Training:
         config.train_dataloader.batch_size = request.batch
     if config.get('data_preprocessor'):
         config.model.setdefault('data_preprocessor', config.data_preprocessor)
-    torch.manual_seed(0)
-    MMLogger.get_current_instance().setLevel('WARNING')
     scope = config.get('default_scope', 'mmdet')
+    model: Any = build_model(config).to(request.device).train()
     with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(config.model)
-        model.init_weights()
-        model.to(request.device).train()
         optimizer = build_optim_wrapper(model, config.optim_wrapper)
     for group in optimizer.param_groups:
         group['lr'] = _RATE

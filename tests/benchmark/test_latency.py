@@ -106,20 +106,22 @@ def test_a_segmenter_takes_pictures_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('backend', ['pytorch', 'onnxruntime'])
-def test_what_is_timed_is_what_the_predictor_runs(
-    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_timed_is_what_the_predictor_runs(backend: str, tmp_path: Path) -> None:
     """Its memory is used again, and a file chooses the best classes inside."""
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    if backend != 'pytorch':
+        pytest.importorskip(backend)
     timed = only(find(SEGMENTER, tmp_path, (backend,), size=(96, 64)))
     batch = timed.stages[PRE](timed.pictures)
     assert timed.stages[PRE](timed.pictures) is batch
     outputs = timed.stages[NETWORK](batch)
     assert list(outputs) == (['logits'] if backend == 'pytorch' else ['mask'])
     (found,) = run_stages(timed.stages, timed.pictures)
-    with pytest.warns(Remark, match='random weights'):
-        predict = Predictor(SEGMENTER, backend=backend, size=(96, 64))
-    assert set(outputs) == set(predict.run(batch))
+    if timed.path:
+        predict = Predictor(timed.path, threads=1)
+    else:
+        with pytest.warns(Remark, match='random weights'):
+            predict = Predictor(SEGMENTER, size=(96, 64), threads=1)
+    assert predict.run(batch).keys() == outputs.keys()
     np.testing.assert_array_equal(found.mask, predict(timed.pictures[0]).mask)
 
 

@@ -1,6 +1,7 @@
 """Training speed of models, with a batch at hand and with their data."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmnv3.benchmark.timed_model import Request
 from mmnv3.benchmark.training import (
@@ -114,7 +116,10 @@ def test_a_config_beside_torchvision(
     ('name', 'size'), [(SEGMENTER, (64, 64)), (CLASSIFIER, (32, 32))]
 )
 def test_other_tasks_train_on_noise(name: str, size: tuple[int, int]) -> None:
+    logger = MMLogger.get_current_instance()
+    logger.setLevel('INFO')
     training = config_training(Request(name, size=size, batch=2))
+    assert logger.level == logging.INFO
     assert training.size == size and len(training.noise['inputs']) == 2
     training.step(training.noise)
 

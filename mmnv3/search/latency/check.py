@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmnv3.benchmark.clock import pace
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.search.latency.config_models import ConfigModel, random_variants
@@ -99,8 +100,8 @@ def check_table(
         networks.append(load_network(graph, table.backend, table.threads))
     now_us, *measured_us = time_networks(networks, runs)
     then = table.find_network(*own)
-    pace = now_us / then.whole_us if then else 1.0
-    return Check(np.array(predicted_us[1:]), np.array(measured_us), pace)
+    own_pace = pace(now_us, then.whole_us if then else None)
+    return Check(np.array(predicted_us[1:]), np.array(measured_us), own_pace)
 
 
 def plot_checks(checks: Mapping[str, Check], path: Path) -> None:
