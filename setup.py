@@ -99,6 +99,7 @@ setup(
         'torchvision>=0.21',
         'numpy',
         'opencv-python',
+        'pillow',
         'rich',
         'platformdirs',
         'matplotlib',

@@ -42,13 +42,6 @@ def _parser() -> argparse.ArgumentParser:
         help='of the whole network, as 3.5ms',
     )
     parser.add_argument(
-        '--size',
-        type=int,
-        nargs=2,
-        metavar=('WIDTH', 'HEIGHT'),
-        help="of the picture; the config's own by default",
-    )
-    parser.add_argument(
         '--space', choices=SPACES, default='small', help='skeleton (%(default)s)'
     )
     parser.add_argument(

@@ -42,13 +42,6 @@ def _parser() -> argparse.ArgumentParser:
         help='latency table of the machine',
     )
     parser.add_argument(
-        '--size',
-        type=int,
-        nargs=2,
-        metavar=('WIDTH', 'HEIGHT'),
-        help="of the picture; the config's own by default",
-    )
-    parser.add_argument(
         '--iters', type=int, default=100, help='of training a proposal (%(default)s)'
     )
     parser.add_argument(

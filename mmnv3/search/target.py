@@ -63,6 +63,13 @@ def add_search_options(
         trained: What it trains, in the plural.
     """
     parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help="of the picture that is priced; the config's own by default",
+    )
+    parser.add_argument(
         '--held-out',
         type=float,
         default=0.2,
