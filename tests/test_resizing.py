@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS as MMDET
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import TRANSFORMS as MMPRETRAIN
 from mmseg.registry import TRANSFORMS as MMSEG
 
@@ -38,7 +39,9 @@ def check(registry, *transforms: dict) -> None:
     steps = picture_steps(Config(dict(model={'head': {}}, test_dataloader=loader)))
     assert len(steps) == len(transforms)
     steps = [step_from_dict(step_to_dict(step)) for step in steps]
-    theirs = [registry.build(dict(transform)) for transform in transforms]
+    # Another test may have left its toolbox's scope behind.
+    with DefaultScope.overwrite_default_scope(registry.scope):
+        theirs = [registry.build(dict(transform)) for transform in transforms]
     for size in SIZES:
         picture = noise(size)
         results = dict(img=picture, img_shape=picture.shape[:2])

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -66,16 +65,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         given = _read(path)
     except Exception as error:  # A strange file makes the unpickler raise anything.
         text = ' '.join(str(error).split())
-        if isinstance(error, UnpicklingError):
-            found = re.search(r'unsupported global:? (?:GLOBAL )?(\S+)', text, re.I)
+        found = re.search(r'unsupported global:? (?:GLOBAL )?(\S+)', text, re.I)
+        if found or _is_pickle(path):
             wish = f', it asks for {found[1]}' if found else ''
             raise UserError(
                 f'{path}: not a file of weights only{wish}; save its state_dict alone'
-            ) from None
-        if found := re.search(r'WeightsUnpickler error: (\w+ \w+)', text):
-            raise UserError(
-                f'{path}: not a file of weights only ({found[1]}); save its state_dict '
-                'alone, or get the file again if it is damaged'
             ) from None
         reason = f'{type(error).__name__}: {text.split(". ")[0]}'.removesuffix(': ')
         raise UserError(
@@ -126,6 +120,14 @@ def _read(path: str) -> Any:
 
         return load_file(path)
     return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _is_pickle(path: str) -> bool:
+    """Whether a file begins as Python's own format, which can hold anything."""
+    if '://' in path:
+        return False
+    with open(path, 'rb') as file:
+        return file.read(1) == b'\x80'
 
 
 def write_checkpoint(
