@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -66,7 +67,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except Exception as error:  # A strange file makes the unpickler raise anything.
         text = ' '.join(str(error).split())
         found = re.search(r'unsupported global:? (?:GLOBAL )?(\S+)', text, re.I)
-        if found or _is_pickle(path):
+        if found or (isinstance(error, UnpicklingError) and _is_pickle(path)):
             wish = f', it asks for {found[1]}' if found else ''
             raise UserError(
                 f'{path}: not a file of weights only{wish}; save its state_dict alone'
