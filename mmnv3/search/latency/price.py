@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from mmnv3.arch import NetSpec, Tap, find_taps
+from mmnv3.arch import NetSpec, Tap, backbone_taps
 from mmnv3.arch.layers import ADD, Layer, Network, list_layers
 from mmnv3.errors import UserError
 from mmnv3.search.latency.table import LatencyTable, Overhead
@@ -56,12 +56,8 @@ class ConfigPrice:
         self.table = table
         self.size = size
         self._build = build
-        self._settings = {
-            key: backbone[key]
-            for key in ('output_stride', 'dilation', 'padding')
-            if key in backbone
-        }
-        self._tap_names = tap_names or (lambda spec: config_taps(backbone, spec))
+        self._backbone = backbone
+        self._tap_names = tap_names
         self._prices_us: dict[NetSpec, float] = {}
         self._around: dict[tuple[int, ...], Trace] = {}
         self._rule = self._find_rule(spec)
@@ -84,12 +80,18 @@ class ConfigPrice:
         return Trace([*self._backbone_layers(spec, taps), *layers], overhead)
 
     def _taps(self, spec: NetSpec) -> tuple[Tap, ...]:
-        stride = self._settings.get('output_stride', 32)
-        return find_taps(spec, self._tap_names(spec), stride)
+        settings = self._settings(spec)
+        if self._tap_names:
+            settings['out_taps'] = self._tap_names(spec)
+        return backbone_taps(settings)
+
+    def _settings(self, spec: NetSpec) -> dict[str, Any]:
+        """The config's settings of the backbone with a network."""
+        return {**self._backbone, 'arch': spec, 'width': 1.0, 'tail': None}
 
     def _backbone_layers(self, spec: NetSpec, taps: Sequence[Tap]) -> list[Layer]:
         """Up to the deepest tap; more is not built."""
-        layers = list_layers(Network(spec, **self._settings), self.size)
+        layers = list_layers(Network.of_backbone(self._settings(spec)), self.size)
         deepest = max(_end(layers, tap) for tap in taps)
         return list(map(_as_traced, layers[:deepest]))
 
@@ -254,18 +256,3 @@ def _as_traced(layer: Layer) -> Layer:
     if symmetric and not padding_shows(layer, layer.dilation * (layer.kernel - 1) // 2):
         return replace(layer, padding='same')
     return layer
-
-
-def config_taps(backbone: Mapping[str, Any], spec: NetSpec) -> Sequence[str]:
-    """Names of the feature maps that a config's backbone returns.
-
-    Args:
-        backbone: Its settings.
-        spec: The network.
-    """
-    indices = backbone.get('out_indices')
-    if indices is None:
-        return backbone.get('out_taps') or ('C5',)
-    blocks = (f'block{number}' for number in range(1, len(spec.blocks) + 1))
-    names = ['stem', *blocks, *(['last'] if spec.last else [])]
-    return [names[index] for index in indices]
