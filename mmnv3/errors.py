@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
+
+# Exit statuses: argparse's for what is wrong, the shell's for Ctrl-C.
+WRONG, INTERRUPTED = 2, 130
+
+# What a person can do about what the system refuses.
+_REMEDIES = {
+    errno.ENOSPC: 'make room on the disk, or write elsewhere',
+    errno.EDQUOT: 'make room in the quota, or write elsewhere',
+    errno.EROFS: 'write elsewhere',
+    errno.EACCES: 'give the right to it, or take another place',
+    errno.EPERM: 'give the right to it, or take another place',
+    errno.EMFILE: 'allow more with `ulimit -n`, or load with fewer processes',
+    errno.ENFILE: 'close other programs',
+    errno.ENAMETOOLONG: 'give a shorter name',
+}
+# How libraries say that there is no more memory, besides MemoryError.
+_OUT_OF_MEMORY = ('DefaultCPUAllocator: ', 'Insufficient memory', 'std::bad_alloc')
 
 
 class UserError(ValueError):
@@ -25,23 +45,50 @@ class Remark(UserWarning):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Prints a :class:`UserError` as one line and ends the process with status 2.
+    """What goes round the ``main`` of every command-line tool.
 
-    That is also the status of wrong arguments. Any other error is a fault of the
-    program, and keeps its traceback.
+    A :class:`UserError`, an error of the system (OSError: a full disk, a place that may
+    not be written to) and a lack of memory are printed as one line, and the process
+    ends with status 2, that of wrong arguments; Ctrl-C ends it with 130. Any other
+    error is a fault of the program, and keeps its traceback. A :class:`Remark` is
+    printed as a line, once. Other warnings, talk among developers, are not.
     """
     try:
-        yield
-    except Exception as error:
+        with warnings.catch_warnings():
+            _show_only_remarks()
+            yield
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        if _was_interrupted(error):
+            _end('interrupted', INTERRUPTED)
         line = _find_line(error)
         if line is None:
             raise
-        print(f'error: {line}', file=sys.stderr)
-        sys.exit(2)
+        _end(f'error: {line}', WRONG)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    """Prints a last line, and ends the process."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Whoever read it is gone, or its disk is full: Python would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(line, file=sys.stderr)
+    sys.exit(status)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C, or came of it while the program was stopping."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _find_line(error: BaseException) -> str | None:
-    """The line of a UserError that another error may have been made of.
+    """What to tell of an error, or of the one that it was made of; None of a fault.
 
     A registry may raise an error anew with the name of the class that it was building
     before the text; a data-loading process passes its error on as a traceback.
@@ -53,20 +100,64 @@ def _find_line(error: BaseException) -> str | None:
         line = _find_line(origin)
         if line is not None:
             return line
-    if not isinstance(error, UserError):
-        return None
     if 'Traceback (most recent call last)' in text:
-        return re.sub(r'^[\w.]*Error: ', '', text.splitlines()[-1])
-    return text
+        text = re.sub(r'^[\w.]*(Error|Exception): ', '', text.splitlines()[-1])
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError):
+        return _system_line(error, text)
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == 'OutOfMemoryError'
+        or any(said in text for said in _OUT_OF_MEMORY)
+    ):
+        return (
+            'there is not enough memory; a smaller batch or input needs less'
+            + f' ({_first_line(text)})' * bool(text)
+        )
+    if text.startswith('DataLoader worker (pid'):
+        return (
+            'a data-loading process was ended, as happens where memory is short; load '
+            f'with fewer (num_workers) ({_first_line(text)})'
+        )
+    return None
 
 
-def only_remarks() -> None:
-    """Makes a command-line tool print remarks as lines, and no other warnings.
+def _system_line(error: OSError, text: str) -> str:
+    """What to tell of an error of the system: the file, what is wrong, the remedy."""
+    number, said = error.errno, error.strerror
+    names = [name for name in (error.filename, error.filename2) if name is not None]
+    if number is None:
+        # What a data-loading process passes on is the text alone.
+        found = re.fullmatch(r'\[Errno (\d+)\] (.*)', text, re.DOTALL)
+        if found is None:
+            return _first_line(text) or type(error).__name__
+        number, said = int(found[1]), found[2]
+    # Python's own texts begin with a capital, as other sentences.
+    line = ' → '.join(map(os.fsdecode, filter(_is_path, names)))
+    line += ': ' * bool(line) + _first_line(said or os.strerror(number))
+    remedy = _REMEDIES.get(number)
+    return f'{line}; {remedy}' if remedy else line
 
-    Libraries' warnings are talk among developers.
-    """
+
+def _is_path(name: Any) -> bool:
+    return isinstance(name, (str, bytes))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition('\n')[0]
+
+
+def _show_only_remarks() -> None:
+    """Makes remarks lines, each said once, and silences all other warnings."""
+    said = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = f'warning: {message}'
+        if line not in said:
+            said.add(line)
+            print(line, file=sys.stderr)
+
     warnings.simplefilter('ignore')
-    warnings.simplefilter('once', Remark)
-    warnings.showwarning = lambda message, *_, **__: print(
-        f'warning: {message}', file=sys.stderr
-    )
+    warnings.simplefilter('always', Remark)
+    warnings.showwarning = show

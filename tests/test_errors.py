@@ -1,22 +1,28 @@
 """What the tools print of an error that a person can mend."""
 
+import errno
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.registry import Registry
 
-from mmnv3.errors import UserError, one_line_errors
+from mmnv3.errors import Remark, UserError, one_line_errors
+from tests.tools import NAMES, run_tool
 
-ROOT = Path(__file__).parents[1]
 
-
-def printed(error: Exception, capsys: pytest.CaptureFixture) -> str:
+def printed(
+    error: BaseException, capsys: pytest.CaptureFixture, status: int = 2
+) -> str:
     """What a tool prints that fails so."""
     with pytest.raises(SystemExit) as ended, one_line_errors():
         raise error
-    assert ended.value.code == 2
+    assert ended.value.code == status
     return capsys.readouterr().err
 
 
@@ -96,16 +102,101 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', sorted(p.name for p in (ROOT / 'tools').glob('*.py')))
-def test_every_tool_ends_so(name: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / name, *WRONG[name]],
-        cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'HOME': str(tmp_path)},
-        capture_output=True,
-        text=True,
+@pytest.mark.parametrize('name', NAMES)
+def test_every_tool_ends_so(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_tool(name, *WRONG[name]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith('error: ')
+    assert not list(tmp_path.iterdir())
+
+
+def fails(path: Path | str, mode: str = 'w') -> OSError:
+    """The error that Python itself makes of a place."""
+    with pytest.raises(OSError) as found, open(path, mode) as file:
+        file.write('text')
+    return found.value
+
+
+def test_what_the_system_refuses(tmp_path: Path, capsys) -> None:
+    assert printed(fails(tmp_path), capsys) == f'error: {tmp_path}: Is a directory\n'
+    gone = tmp_path / 'gone'
+    line = f'error: {gone}: No such file or directory\n'
+    assert printed(fails(gone, 'r'), capsys) == line
+    full = printed(fails('/dev/full'), capsys)
+    assert full.startswith('error: No space left on device; make room')
+    both = OSError(errno.EXDEV, os.strerror(errno.EXDEV), 'a', None, 'b')
+    assert printed(both, capsys) == 'error: a → b: Invalid cross-device link\n'
+    assert printed(OSError('libx.so: not found\nat all'), capsys) == (
+        'error: libx.so: not found\n'
     )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith('error: ')
-    assert 'Traceback' not in done.stderr
+
+
+def test_what_the_system_refuses_a_data_loading_process(tmp_path: Path, capsys) -> None:
+    class Full(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'a.tmp')
+
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        list(torch.utils.data.DataLoader(Full(), num_workers=1))
+    assert ended.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: No space left on device: 'a.tmp'; make room")
+
+
+def test_a_lack_of_memory(capsys) -> None:
+    for make in (
+        lambda: np.empty(1 << 60, np.uint8),
+        lambda: torch.empty(1 << 60, dtype=torch.uint8),
+        lambda: bytearray(1 << 62),
+    ):
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            make()
+        assert ended.value.code == 2
+        line = capsys.readouterr().err
+        assert line.startswith('error: there is not enough memory; a smaller batch')
+        assert line.count('\n') == 1
+
+
+def test_ctrl_c(capsys) -> None:
+    assert printed(KeyboardInterrupt(), capsys, 130) == 'interrupted\n'
+    # What fails while the program stops is not what a person wants to read.
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError('the process group is gone')
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == 'interrupted\n'
+
+
+def test_remarks_are_said_once_and_other_warnings_not(capsys) -> None:
+    before = warnings.showwarning, list(warnings.filters)
+    for _ in range(2):
+        with one_line_errors():
+            for _ in range(2):
+                warnings.warn(Remark('2 files skipped'), stacklevel=1)
+                warnings.warn('deprecated', DeprecationWarning, stacklevel=1)
+                warnings.warn('overflow', RuntimeWarning, stacklevel=1)
+        assert capsys.readouterr().err == 'warning: 2 files skipped\n'
+    assert (warnings.showwarning, warnings.filters) == before
+
+
+@pytest.mark.parametrize('place', ['closed', '/dev/full'])
+def test_an_output_that_nobody_takes(place: str) -> None:
+    code = (
+        'from mmnv3.errors import one_line_errors\n'
+        'with one_line_errors():\n'
+        "    print('a table')\n"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    target = write if place == 'closed' else os.open(place, os.O_WRONLY)
+    done = subprocess.run(
+        [sys.executable, '-c', code], stdout=target, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1

@@ -9,6 +9,7 @@ Example:
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # A thread that waits by spinning would take its core from the next model's turn.
@@ -27,7 +28,8 @@ def _names(text: str) -> list[str]:
     return text.split(',')
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -81,31 +83,30 @@ def main() -> None:
         metavar='KEY=VALUE',
         help='override settings of the configs',
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     measure = dict(latency=benchmark_latency, train=benchmark_training)[args.task]
-    with one_line_errors():
-        requests = [
-            Request(
-                model=model,
-                options=None if model.startswith('torchvision:') else args.cfg_options,
-                checkpoint=args.checkpoint,
-                size=args.size and tuple(args.size),
-                batch=args.batch,
-                threads=args.threads,
-                device=args.device,
-                image=args.image,
-                calibration=args.calib,
-            )
-            for model in args.models
-        ]
-        measure(
-            requests,
-            backends=args.backend,
-            precisions=args.precision,
-            runs=args.runs,
-            json_path=args.json,
-            plot_path=args.plot,
+    requests = [
+        Request(
+            model=model,
+            options=None if model.startswith('torchvision:') else args.cfg_options,
+            checkpoint=args.checkpoint,
+            size=args.size and tuple(args.size),
+            batch=args.batch,
+            threads=args.threads,
+            device=args.device,
+            image=args.image,
+            calibration=args.calib,
         )
+        for model in args.models
+    ]
+    measure(
+        requests,
+        backends=args.backend,
+        precisions=args.precision,
+        runs=args.runs,
+        json_path=args.json,
+        plot_path=args.plot,
+    )
 
 
 if __name__ == '__main__':

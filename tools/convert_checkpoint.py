@@ -6,6 +6,7 @@ Example:
 """
 
 import argparse
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -23,7 +24,8 @@ from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.errors import UserError, one_line_errors
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and converts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('source', help='.pth, .safetensors or .tflite file')
@@ -46,39 +48,38 @@ def main() -> None:
         help="the network may be this config's own; from other projects, check the "
         'result against it and take its num_classes',
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     console = Console(stderr=True, highlight=False)
-    with one_line_errors():
-        given = read_state(args.source)
-        model = build_model(args.config) if args.config else None
-        spec = getattr(getattr(model, 'backbone', None), 'spec', None)
-        try:
-            if args.target:
-                converted = from_ours(given, args.target, spec)
-            else:
-                project = args.project or guess_project(args.source, given)
-                classes = count_classes(model) if model else None
-                converted = to_ours(given, project, classes, spec)
-                if model:
-                    for text in check_against(converted, args.source, model):
-                        console.print(f'warning: {text}')
-        except MisfitError as error:
-            for line in error.misfit.lines():
-                console.print(line)
-            raise UserError(f'{args.source}: {error}') from None
-        write_checkpoint(
-            args.out,
-            converted.state,
-            dict(source=args.source, network=str(converted.network)),
-            # What the others read is the state dict itself.
-            bare=args.target in ('torchvision', 'timm'),
+    given = read_state(args.source)
+    model = build_model(args.config) if args.config else None
+    spec = getattr(getattr(model, 'backbone', None), 'spec', None)
+    try:
+        if args.target:
+            converted = from_ours(given, args.target, spec)
+        else:
+            project = args.project or guess_project(args.source, given)
+            classes = count_classes(model) if model else None
+            converted = to_ours(given, project, classes, spec)
+            if model:
+                for text in check_against(converted, args.source, model):
+                    console.print(f'warning: {text}')
+    except MisfitError as error:
+        for line in error.misfit.lines():
+            console.print(line)
+        raise UserError(f'{args.source}: {error}') from None
+    write_checkpoint(
+        args.out,
+        converted.state,
+        dict(source=args.source, network=str(converted.network)),
+        # What the others read is the state dict itself.
+        bare=args.target in ('torchvision', 'timm'),
+    )
+    console.print(f'{converted.network}\nwritten to {args.out}')
+    if converted.left_out:
+        console.print(
+            f'{len(converted.left_out)} keys have no counterpart and were left '
+            f'out, the first {converted.left_out[0]}'
         )
-        console.print(f'{converted.network}\nwritten to {args.out}')
-        if converted.left_out:
-            console.print(
-                f'{len(converted.left_out)} keys have no counterpart and were left '
-                f'out, the first {converted.left_out[0]}'
-            )
 
 
 if __name__ == '__main__':

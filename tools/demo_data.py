@@ -7,11 +7,12 @@ Example:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
-from mmnv3.errors import UserError, one_line_errors
+from mmnv3.errors import one_line_errors
 
 HELP = {
     'train': 'training pictures',
@@ -21,7 +22,8 @@ HELP = {
 }
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments and write the set."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -34,14 +36,10 @@ def main() -> None:
         parser.add_argument(
             f'--{field.name}', type=int, default=field.default, help=HELP[field.name]
         )
-    args = vars(parser.parse_args())
+    args = vars(parser.parse_args(argv))
     out = args.pop('out')
-    with one_line_errors():
-        spec = DemoSpec(**args)
-        try:
-            written = write_demo_data(out, spec, progress=True)
-        except OSError as error:
-            raise UserError(f'{out} cannot be written: {error.strerror}') from error
+    spec = DemoSpec(**args)
+    written = write_demo_data(out, spec, progress=True)
     counts = f'{spec.train} training and {spec.val} validation pictures'
     print(f'{out}: {counts} {"written" if written else "already there"}')
 

@@ -9,6 +9,7 @@ Example:
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -16,10 +17,11 @@ from rich.console import Console
 
 from mmnv3.deploy.export import FORMATS, export_config
 from mmnv3.deploy.runtime import PRECISIONS
-from mmnv3.errors import one_line_errors, only_remarks
+from mmnv3.errors import one_line_errors
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and exports."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file')
@@ -68,25 +70,23 @@ def main() -> None:
         help='override settings of the config, as in '
         'model.bbox_head.anchor_generator.input_size=256',
     )
-    args = parser.parse_args()
-    only_remarks()
+    args = parser.parse_args(argv)
     suffix = '_int8' if args.precision == 'int8' else ''
     out = args.out or Path(args.checkpoint).with_name(
         f'{Path(args.checkpoint).stem}{suffix}{FORMATS[args.format].suffixes[0]}'
     )
-    with one_line_errors():
-        info = export_config(
-            args.config,
-            args.checkpoint,
-            out,
-            args.format,
-            tuple(args.size) if args.size else None,
-            args.cfg_options,
-            args.batch,
-            args.with_postprocess,
-            args.precision,
-            args.calib,
-        )
+    info = export_config(
+        args.config,
+        args.checkpoint,
+        out,
+        args.format,
+        tuple(args.size) if args.size else None,
+        args.cfg_options,
+        args.batch,
+        args.with_postprocess,
+        args.precision,
+        args.calib,
+    )
     width, height = info.size
     Console(stderr=True, highlight=False).print(
         f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels: '

@@ -9,6 +9,7 @@ Example:
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # The studies stand beside the package, not in it.
@@ -29,7 +30,8 @@ def _names(text: str) -> list[str]:
     return text.split(',')
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, measures, and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -81,28 +83,27 @@ def main() -> None:
         metavar='FILE.json',
         help='only write the page, from these numbers',
     )
-    args = parser.parse_args()
-    with one_line_errors():
-        if args.out.suffix != '.md':
-            raise UserError(f'--out {args.out}: the page is Markdown; end it in .md')
-        if args.runs < 1:
-            raise UserError(f'--runs {args.runs} must be a positive number')
-        studies = find_studies(args.study)
-        if args.source:
-            results = read_results(args.source)
-        else:
-            results = measure_studies(
-                studies,
-                args.backend,
-                args.work_dir,
-                args.out.with_suffix('.json'),
-                args.runs,
-                args.fresh,
-                only_export=args.prepare,
-            )
-        if not args.prepare:
-            print(*write_page(results, args.out), sep='\n')
-            print(*correlation_lines(results), sep='\n')
+    args = parser.parse_args(argv)
+    if args.out.suffix != '.md':
+        raise UserError(f'--out {args.out}: the page is Markdown; end it in .md')
+    if args.runs < 1:
+        raise UserError(f'--runs {args.runs} must be a positive number')
+    studies = find_studies(args.study)
+    if args.source:
+        results = read_results(args.source)
+    else:
+        results = measure_studies(
+            studies,
+            args.backend,
+            args.work_dir,
+            args.out.with_suffix('.json'),
+            args.runs,
+            args.fresh,
+            only_export=args.prepare,
+        )
+    if not args.prepare:
+        print(*write_page(results, args.out), sep='\n')
+        print(*correlation_lines(results), sep='\n')
 
 
 if __name__ == '__main__':

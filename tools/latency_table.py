@@ -9,6 +9,7 @@ Example:
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # A thread that waits by spinning would take its core from the next layer's turn.
@@ -21,7 +22,8 @@ from mmnv3.search.latency.measuring import measure_configs
 from mmnv3.size import Size
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, and measures or checks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -64,29 +66,28 @@ def main() -> None:
     parser.add_argument(
         '--plot', type=Path, metavar='FILE.png', help='plot of what --check found'
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     size = Size(*args.size) if args.size else None
-    with one_line_errors():
-        if args.check:
-            check_configs(
-                args.configs,
-                args.check,
-                size,
-                args.specs,
-                args.seed,
-                args.runs,
-                args.plot,
-            )
-        else:
-            measure_configs(
-                args.configs,
-                args.backend,
-                args.out,
-                size,
-                args.threads,
-                args.runs,
-                grid=not args.no_grid,
-            )
+    if args.check:
+        check_configs(
+            args.configs,
+            args.check,
+            size,
+            args.specs,
+            args.seed,
+            args.runs,
+            args.plot,
+        )
+    else:
+        measure_configs(
+            args.configs,
+            args.backend,
+            args.out,
+            size,
+            args.threads,
+            args.runs,
+            grid=not args.no_grid,
+        )
 
 
 if __name__ == '__main__':

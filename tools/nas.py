@@ -7,6 +7,7 @@ Example:
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # A thread that waits by spinning holds a core that data loading could use.
@@ -15,7 +16,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from rich.console import Console
 
 from mmnv3.engine.config import read_config
-from mmnv3.errors import one_line_errors, only_remarks
+from mmnv3.errors import one_line_errors
 from mmnv3.search.configs import Budget
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
@@ -66,29 +67,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, searches, and prints what was found."""
-    args = _parser().parse_args()
-    only_remarks()
-    with one_line_errors():
-        settings = NASSettings(
-            make_reward(
-                parse_latency(args.target_latency), args.reward_exponent or args.space
-            ),
-            args.samples,
-            args.batch_size,
-            args.seed,
-        )
-        plan = NASPlan(
-            args.space,
-            args.table,
-            Budget(args.iters, held_out=args.held_out, seed=args.seed),
-            args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}',
-            args.ray,
-            args.size and tuple(args.size),
-        )
-        config = read_config(args.config, args.cfg_options)
-        search_config(config, settings, plan, Console())
+    args = _parser().parse_args(argv)
+    settings = NASSettings(
+        make_reward(
+            parse_latency(args.target_latency), args.reward_exponent or args.space
+        ),
+        args.samples,
+        args.batch_size,
+        args.seed,
+    )
+    plan = NASPlan(
+        args.space,
+        args.table,
+        Budget(args.iters, held_out=args.held_out, seed=args.seed),
+        args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}',
+        args.ray,
+        args.size and tuple(args.size),
+    )
+    config = read_config(args.config, args.cfg_options)
+    search_config(config, settings, plan, Console())
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ Example:
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # A thread that waits by spinning holds a core that data loading could use.
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
-from mmnv3.errors import one_line_errors, only_remarks
+from mmnv3.errors import one_line_errors
 from mmnv3.search.configs import Budget
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from mmnv3.search.netadapt.outputs import FINAL
@@ -79,26 +80,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, searches, and prints what was found."""
-    args = _parser().parse_args()
-    only_remarks()
-    with one_line_errors():
-        plan = NetAdaptPlan(
-            args.table,
-            args.target_latency,
-            Budget(args.iters, args.rate, args.held_out, args.seed),
-            args.work_dir or Path('work_dirs') / f'netadapt_{Path(args.config).stem}',
-            args.size and tuple(args.size),
-            args.delta,
-            args.criterion,
-            args.compare_width,
-            args.train_final,
-            args.ray,
-        )
-        config = read_config(args.config, args.cfg_options)
-        model = build_model(args.config, args.cfg_options, args.checkpoint)
-        adapt_config(config, model.state_dict(), plan, Console())
+    args = _parser().parse_args(argv)
+    plan = NetAdaptPlan(
+        args.table,
+        args.target_latency,
+        Budget(args.iters, args.rate, args.held_out, args.seed),
+        args.work_dir or Path('work_dirs') / f'netadapt_{Path(args.config).stem}',
+        args.size and tuple(args.size),
+        args.delta,
+        args.criterion,
+        args.compare_width,
+        args.train_final,
+        args.ray,
+    )
+    config = read_config(args.config, args.cfg_options)
+    model = build_model(args.config, args.cfg_options, args.checkpoint)
+    adapt_config(config, model.state_dict(), plan, Console())
 
 
 if __name__ == '__main__':

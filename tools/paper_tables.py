@@ -7,6 +7,7 @@ Example:
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # The studies stand beside the package, not in it.
@@ -16,7 +17,8 @@ from mmnv3.errors import UserError, one_line_errors
 from studies.paper.page import render_page, render_tables, write_page
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, counts, and prints or writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -32,15 +34,14 @@ def main() -> None:
         help='write the whole page there, and its figures beside it, in place of '
         'printing',
     )
-    args = parser.parse_args()
-    with one_line_errors():
-        if args.out and args.table:
-            raise UserError('--out writes the whole page; leave out --table')
-        if args.out:
-            print(*write_page(args.out), sep='\n')
-        else:
-            text = render_tables(args.table) if args.table else render_page()
-            print(text, end='')
+    args = parser.parse_args(argv)
+    if args.out and args.table:
+        raise UserError('--out writes the whole page; leave out --table')
+    if args.out:
+        print(*write_page(args.out), sep='\n')
+    else:
+        text = render_tables(args.table) if args.table else render_page()
+        print(text, end='')
 
 
 if __name__ == '__main__':

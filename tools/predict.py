@@ -9,14 +9,16 @@ Example:
 import argparse
 import ast
 import time
+from collections.abc import Sequence
 
 from mmnv3 import Predictor
 from mmnv3.deploy.predict_files import predict_files
-from mmnv3.errors import one_line_errors, only_remarks
+from mmnv3.errors import one_line_errors
 from mmnv3.memory import keep_freed_memory
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, predicts, draws and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', help='exported file, or config')
@@ -49,23 +51,19 @@ def main() -> None:
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.test_cfg.max_per_img=300',
     )
-    args = parser.parse_args()
-    only_remarks()
+    args = parser.parse_args(argv)
     keep_freed_memory()
-    with one_line_errors():
-        predictor = Predictor(
-            args.model,
-            args.checkpoint,
-            args.backend,
-            args.threads,
-            size=args.size and tuple(args.size),
-            batch=args.batch,
-            options=dict(args.cfg_options) if args.cfg_options else None,
-        )
-        begin = time.perf_counter()
-        count = predict_files(
-            predictor, args.images, args.out, args.json, args.score_thr
-        )
+    predictor = Predictor(
+        args.model,
+        args.checkpoint,
+        args.backend,
+        args.threads,
+        size=args.size and tuple(args.size),
+        batch=args.batch,
+        options=dict(args.cfg_options) if args.cfg_options else None,
+    )
+    begin = time.perf_counter()
+    count = predict_files(predictor, args.images, args.out, args.json, args.score_thr)
     seconds = time.perf_counter() - begin
     print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
 

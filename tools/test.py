@@ -6,6 +6,8 @@ Example:
     python tools/test.py configs/ssdlite_mnv3_small_demo.py small.onnx
 """
 
+from collections.abc import Sequence
+
 from mmengine.evaluator import DumpResults
 
 from mmnv3.deploy.exported_model import is_exported, set_exported
@@ -18,7 +20,8 @@ from mmnv3.engine.launch import (
 from mmnv3.errors import UserError, one_line_errors
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and tests."""
     parser = base_parser('Test a trained model of a config.')
     parser.add_argument(
@@ -27,22 +30,21 @@ def main() -> None:
     parser.add_argument('--show-dir', help='draw results into this folder of the run')
     parser.add_argument('--show', action='store_true', help='draw results on screen')
     parser.add_argument('--out', help='write the predictions to this .pkl file')
-    args = parser.parse_args()
-    with one_line_errors():
-        config = load_config(args)
-        if is_exported(args.checkpoint):
-            set_exported(config, args.checkpoint)
-        else:
-            config.load_from = args.checkpoint
-            config.resume = False
-        if args.show or args.show_dir:
-            set_drawing(config, args.show_dir, args.show)
-        if args.out and not args.out.endswith(('.pkl', '.pickle')):
-            raise UserError(f'--out {args.out}: must end in .pkl')
-        runner = build_runner(config)
-        if args.out:
-            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-        runner.test()
+    args = parser.parse_args(argv)
+    config = load_config(args)
+    if is_exported(args.checkpoint):
+        set_exported(config, args.checkpoint)
+    else:
+        config.load_from = args.checkpoint
+        config.resume = False
+    if args.show or args.show_dir:
+        set_drawing(config, args.show_dir, args.show)
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out}: must end in .pkl')
+    runner = build_runner(config)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    runner.test()
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ Example:
 """
 
 import os
+from collections.abc import Sequence
 
 # A thread that waits by spinning holds a core. With data-loading processes, or others,
 # on the same cores that costs training a tenth of its time, or most of it.
@@ -21,7 +22,8 @@ from mmnv3.engine.launch import (
 from mmnv3.errors import one_line_errors
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and trains."""
     parser = base_parser('Train a config.')
     parser.add_argument(
@@ -38,16 +40,15 @@ def main() -> None:
         action='store_true',
         help='scale the learning rate with the global batch size',
     )
-    args = parser.parse_args()
-    with one_line_errors():
-        config = load_config(args)
-        if args.amp:
-            set_amp(config)
-        if args.auto_scale_lr:
-            set_auto_scale_lr(config)
-        if args.resume:
-            set_resume(config, args.resume)
-        build_runner(config).train()
+    args = parser.parse_args(argv)
+    config = load_config(args)
+    if args.amp:
+        set_amp(config)
+    if args.auto_scale_lr:
+        set_auto_scale_lr(config)
+    if args.resume:
+        set_resume(config, args.resume)
+    build_runner(config).train()
 
 
 if __name__ == '__main__':
