@@ -16,6 +16,7 @@ from mmnv3.engine.launch import (
     build_runner,
     load_config,
     set_drawing,
+    set_tta,
 )
 from mmnv3.errors import UserError, one_line_errors
 
@@ -29,19 +30,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--show-dir', help='draw results into this folder of the run')
     parser.add_argument('--show', action='store_true', help='draw results on screen')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: also predict the mirrored picture',
+    )
     parser.add_argument('--out', help='write the predictions to this .pkl file')
     args = parser.parse_args(argv)
     config = load_config(args)
     if is_exported(args.checkpoint):
+        if args.tta:
+            raise UserError(
+                f"--tta needs the toolbox's own model, and {args.checkpoint} is "
+                'exported; leave it out, or test the checkpoint'
+            )
         set_exported(config, args.checkpoint)
     else:
         config.load_from = args.checkpoint
         config.resume = False
+    if args.tta:
+        set_tta(config)
     if args.show or args.show_dir:
         set_drawing(config, args.show_dir, args.show)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: must end in .pkl')
-    runner = build_runner(config)
+    runner = build_runner(config, trains=False)
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         set_amp(config)
     if args.auto_scale_lr:
         set_auto_scale_lr(config)
-    if args.resume:
+    if args.resume is not None:
         set_resume(config, args.resume)
     build_runner(config).train()
 

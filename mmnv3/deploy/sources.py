@@ -125,7 +125,9 @@ class ConfigSource(Source):
         self._backend = backend or 'pytorch'
         check_backend(self._backend)
         self._config = read_config(path, options)
-        self._checkpoint = existing_checkpoint(str(checkpoint)) if checkpoint else None
+        self._checkpoint = (
+            None if checkpoint is None else existing_checkpoint(str(checkpoint))
+        )
         self._size, self._batch = size, batch or 1
         self._task = config_task(self._config)
         self._built: tuple[ExportGraph, ModelInfo] | None = None

@@ -43,7 +43,7 @@ def build_model(
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
         model = MODELS.build(config.model)
     model.cfg, model.dataset_meta = config, None
-    if checkpoint:
+    if checkpoint is not None:
         # What the config would start a training from need not be there.
         state, meta = read_checkpoint(checkpoint)
         if differences := compare_states(model.state_dict(), state):

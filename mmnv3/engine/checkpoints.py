@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,22 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
+
+# Of tensors that a layer can hold.
+_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+)
 
 
 class Checkpoint(NamedTuple):
@@ -37,29 +52,33 @@ def existing_checkpoint(path: str) -> str:
     """Returns the path of a local file, ``~`` resolved; web addresses pass.
 
     Raises:
-        UserError: When there is no such file.
+        UserError: When the name is empty, or there is no such file.
     """
+    if not path:
+        raise UserError('the name of the checkpoint is empty; name a file')
     if '://' in path:
         return path
-    if not Path(path).expanduser().is_file():
+    if not os.path.isfile(os.path.expanduser(path)):
         raise UserError(f'{path}: there is no such checkpoint')
     return os.path.expanduser(path)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, resume: bool = False) -> Checkpoint:
     """Reads a file of weights, and runs nothing that it may hold besides.
 
     Args:
         path: A ``.safetensors`` file, another that PyTorch wrote (of training, or a
             bare state dict), or an address that mmengine knows, as
             ``torchvision://mobilenet_v3_large``.
+        resume: Whether a training shall go on from it, see
+            :func:`check_training_state`.
 
     Returns:
         The state dict on the CPU, see :func:`take_state`, and what is noted beside it.
 
     Raises:
         UserError: When there is no such file, when it is damaged, when it holds more
-            than weights, or none.
+            than weights, or none that a network can run with.
     """
     path = existing_checkpoint(str(path))
     try:
@@ -76,8 +95,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(
             f'{path} cannot be read as a checkpoint, it may be damaged ({reason})'
         ) from None
-    state, meta = take_state(given, path), given.get('meta')
-    return Checkpoint(state, meta if isinstance(meta, Mapping) else {})
+    state = take_state(given, path)
+    if resume:
+        check_training_state(given, path)
+    return Checkpoint(state, _take_meta(given))
 
 
 def take_state(content: object, name: str) -> dict[str, Tensor]:
@@ -93,24 +114,107 @@ def take_state(content: object, name: str) -> dict[str, Tensor]:
         before each name.
 
     Raises:
-        UserError: When there is none.
+        UserError: When there is none, or when a network cannot run with it: a tensor
+            is sparse or quantised, or holds a number that is not finite.
     """
     state = content if isinstance(content, Mapping) else {}
     for key in ('state_dict', 'model'):
         if isinstance(state.get(key), Mapping):
             state = state[key]
-    tensors = OrderedDict(
-        (key.removeprefix('module.'), value)
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    )
+    tensors: OrderedDict[str, Tensor] = OrderedDict()
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        if not isinstance(key, str):
+            raise UserError(
+                f'{name}: the tensor {key!r} has no name; give a checkpoint of training'
+            )
+        _check_tensor(value, key, name)
+        key = key.removeprefix('module.')
+        if key in tensors:
+            raise UserError(
+                f'{name} holds {key} twice, with and without "module." before it; give '
+                'a checkpoint of training'
+            )
+        tensors[key] = value
     if not tensors:
         raise UserError(f'{name} holds no state dict; give a checkpoint of training')
     # PyTorch keeps there in which version every layer wrote its tensors.
-    for key, version in getattr(state, '_metadata', {}).items():
-        versions = vars(tensors).setdefault('_metadata', OrderedDict())
-        versions[key.removeprefix('module.')] = version
+    versions = getattr(state, '_metadata', None)
+    if isinstance(versions, Mapping):
+        vars(tensors)['_metadata'] = OrderedDict(
+            (key.removeprefix('module.'), version)
+            for key, version in versions.items()
+            if isinstance(key, str) and isinstance(version, Mapping)
+        )
     return tensors
+
+
+def _check_tensor(value: Tensor, key: str, name: str) -> None:
+    """Refuses what no layer of a network can take."""
+    if value.layout is not torch.strided or value.is_meta or value.dtype not in _DTYPES:
+        kind = 'empty' if value.is_meta else f'{value.layout} {value.dtype}'
+        raise UserError(
+            f'{name}: {key} is no plain tensor ({kind.replace("torch.", "")}); save '
+            'the weights as float'
+        )
+    if not torch.isfinite(value).all():
+        raise UserError(
+            f'{name}: {key} is not finite (NaN or infinite), the training diverged; '
+            'give an earlier checkpoint'
+        )
+
+
+def _take_meta(content: Mapping) -> dict[str, Any]:
+    """What is noted beside the weights, as far as it is what it should be."""
+    meta = content.get('meta')
+    meta = dict(meta) if isinstance(meta, Mapping) else {}
+    dataset = meta.pop('dataset_meta', None)
+    if isinstance(dataset, Mapping):
+        meta['dataset_meta'] = dataset
+    return meta
+
+
+# What mmengine reads to go on with a training, and what it must be.
+_TRAINING: tuple[tuple[tuple[str, ...], type], ...] = (
+    (('meta', 'iter'), int),
+    (('meta', 'epoch'), int),
+    (('message_hub',), dict),
+    (('message_hub', 'log_scalars'), dict),
+    (('message_hub', 'runtime_info'), dict),
+    (('message_hub', 'resumed_keys'), dict),
+    (('optimizer',), dict),
+)
+
+
+def check_training_state(content: Mapping, name: str) -> None:
+    """Refuses to go on with a training from what does not say where it was.
+
+    Args:
+        content: Of a checkpoint.
+        name: Of the file, for the error.
+
+    Raises:
+        UserError: Names what is missing, or of another kind than mmengine writes it.
+    """
+    for path, kind in _TRAINING:
+        found: Any = content
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if found is None and path[0] in ('meta', 'optimizer'):
+            raise UserError(
+                f'{name} holds weights and not where training was; start from them '
+                'with --cfg-options load_from=FILE instead of --resume'
+            )
+        if (
+            not isinstance(found, kind)
+            or isinstance(found, bool)
+            or (isinstance(found, int) and found < 0)
+        ):
+            raise UserError(
+                f'{name}: {".".join(path)} is {found!r:.40}, and training cannot go on '
+                'from it; resume from another checkpoint'
+            )
 
 
 def _read(path: str) -> Any:
@@ -216,25 +320,42 @@ def describe_shapes(key: str, given: Sequence[int], wanted: Sequence[int]) -> st
 
 
 def find_resumable(work_dir: str | Path) -> Path | None:
-    """The newest checkpoint of a work directory, or None.
+    """The newest whole checkpoint of a work directory, or None.
 
     mmengine looks the name up in ``last_checkpoint``, which a kill can leave empty;
-    the checkpoints themselves are whole or absent, so they are the better witness.
+    the checkpoints themselves are the better witness. One that is damaged nevertheless
+    is passed over, with a remark that names it.
 
     Args:
         work_dir: Where training wrote ``iter_*.pth`` or ``epoch_*.pth``.
 
     Raises:
-        UserError: When the directory holds numbered checkpoints of both kinds.
+        UserError: When the directory holds numbered checkpoints of both kinds, or none
+            that training can go on from.
     """
     found = [
         (kind, int(number), path)
         for path in Path(work_dir).glob('*_*.pth')
         for kind, number in [path.stem.split('_')[:2]]
-        if kind in ('iter', 'epoch') and number.isdigit()
+        if kind in ('iter', 'epoch') and number.isdecimal()
     ]
     if len({kind for kind, *_ in found}) > 1:
         raise UserError(
             f'{work_dir} holds iter_*.pth and epoch_*.pth; name the one to resume from'
         )
-    return max(found)[-1] if found else None
+    damaged: list[str] = []
+    for *_, path in sorted(found, reverse=True):
+        try:
+            read_checkpoint(path, resume=True)
+        except UserError as error:
+            damaged.append(str(error))
+            continue
+        for text in damaged:
+            warnings.warn(f'{text}; resuming from {path.name}', Remark, stacklevel=2)
+        return path
+    if damaged:
+        raise UserError(
+            f'no checkpoint of {work_dir} can be resumed from, the newest since '
+            f'{damaged[0]}'
+        )
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -59,9 +60,36 @@ def load_config(args: argparse.Namespace) -> Config:
         or config.get('work_dir')
         or str(Path('work_dirs') / Path(args.config).stem)
     )
+    _check_launcher(args.launcher)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         _join_cpu_processes(config)
     return config
+
+
+# What tells a process which of them it is, and what sets it.
+_LAUNCHERS = {
+    'pytorch': ('torchrun', ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')),
+    'slurm': ('srun', ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+    'mpi': (
+        'mpirun',
+        ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'),
+    ),
+}
+
+
+def _check_launcher(launcher: str) -> None:
+    """Refuses a launcher that did not start this process.
+
+    Raises:
+        UserError: Names what its environment lacks.
+    """
+    command, variables = _LAUNCHERS.get(launcher, ('', ()))
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise UserError(
+            f'--launcher {launcher}: the environment has no {missing[0]}; start the '
+            f'tool by {command}, or leave out --launcher'
+        )
 
 
 def _join_cpu_processes(config: Config) -> None:
@@ -152,20 +180,80 @@ def set_drawing(config: Config, show_dir: str | None, show: bool) -> None:
             backend.img_save_dir = os.path.join(os.pardir, show_dir)
 
 
-def build_runner(config: Config) -> Runner:
-    """Builds the Runner that a config describes.
+def set_tta(config: Config) -> None:
+    """Makes testing predict every picture several times, and join the results.
 
     Raises:
-        UserError: When the checkpoint that it starts from cannot be read, or cannot be
+        UserError: When the config does not say how.
+    """
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in config:
+            raise UserError(
+                f'{config.filename} has no {key}; add it as in configs/_base_, or '
+                'leave out --tta'
+            )
+    config.model = dict(config.tta_model, module=config.model)
+    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+
+
+def build_runner(config: Config, trains: bool = True) -> Runner:
+    """Builds the Runner that a config describes.
+
+    Args:
+        config: The config.
+        trains: Whether it shall train, and so initialises its weights.
+
+    Raises:
+        UserError: When a checkpoint that it starts from cannot be read, or cannot be
             resumed from. The Runner itself would find out after loading all data.
     """
-    if config.get('resume') and not config.get('load_from'):
+    resume, start = config.get('resume', False), config.get('load_from')
+    if resume and start is None:
         set_resume(config, 'auto')
-    if config.get('load_from'):
-        meta = read_checkpoint(config.load_from).meta
-        if config.get('resume') and 'iter' not in meta:
+        resume, start = config.resume, config.load_from
+    if start is not None:
+        meta = read_checkpoint(start, resume).meta
+        if resume:
+            _check_progress(config, meta)
+    for path, prefix in _initial_weights(config.get('model')) if trains else ():
+        keys = read_checkpoint(path).state
+        if not any(key.startswith(prefix) for key in keys):
             raise UserError(
-                f'{config.load_from} holds weights and not where training was; start '
-                'from them with --cfg-options load_from=FILE instead of --resume'
+                f'{path} has no key that begins with {prefix!r}, the prefix of '
+                f'init_cfg; its first is {next(iter(keys))}'
             )
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+
+
+def _check_progress(config: Config, meta: Mapping) -> None:
+    """Refuses to go on with a training that is past its end.
+
+    mmengine would first pass over as many batches, one by one.
+    """
+    for count, limit in (('iter', 'max_iters'), ('epoch', 'max_epochs')):
+        end = config.get('train_cfg', {}).get(limit)
+        if end is not None and meta[count] > end:
+            raise UserError(
+                f'{config.load_from} is at {count} {meta[count]} and train_cfg.{limit} '
+                f'is {end}; raise it, or resume from an earlier checkpoint'
+            )
+
+
+def _initial_weights(settings: object) -> Iterator[tuple[str, str]]:
+    """Files that mmengine's ``Pretrained`` initialises parts of a model from.
+
+    Args:
+        settings: The model's, or a part of them.
+
+    Yields:
+        Their paths, each with the prefix of the keys that are taken from it.
+    """
+    if isinstance(settings, (list, tuple)):
+        for value in settings:
+            yield from _initial_weights(value)
+    if isinstance(settings, Mapping):
+        kind = str(settings.get('type')).rpartition('.')[2]
+        if kind in ('Pretrained', 'PretrainedInit') and 'checkpoint' in settings:
+            yield settings['checkpoint'], settings.get('prefix') or ''
+        for value in settings.values():
+            yield from _initial_weights(value)

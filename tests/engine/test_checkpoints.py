@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from mmnv3.engine.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from tests.engine.conftest import ROOT
 
 DEMO = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py'
@@ -158,14 +159,108 @@ def test_states_are_compared() -> None:
     )
 
 
+def write_training(path: Path, **changes: object) -> Path:
+    """Writes a checkpoint that a training can go on from; an entry of None goes."""
+    number = int(path.stem.split('_')[-1]) if path.stem[-1].isdigit() else 3
+    content = dict(
+        state_dict=STATE,
+        meta=dict(iter=number, epoch=0),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+        optimizer=dict(state={}, param_groups=[]),
+    )
+    content |= changes
+    torch.save({key: value for key, value in content.items() if value}, path)
+    return path
+
+
 def test_the_newest_by_number_is_found(tmp_path: Path) -> None:
     assert find_resumable(tmp_path) is None
-    for name in ('iter_9.pth', 'iter_10.pth', 'best_1.pth', 'iter_x.pth', 'iter_.pth'):
+    for name in ('iter_9.pth', 'iter_10.pth'):
+        write_training(tmp_path / name)
+    for name in ('best_1.pth', 'iter_x.pth', 'iter_.pth', 'iter_².pth'):
         (tmp_path / name).touch()
     assert find_resumable(tmp_path) == tmp_path / 'iter_10.pth'
     (tmp_path / 'epoch_1.pth').touch()
     with pytest.raises(UserError, match='name the one to resume from'):
         find_resumable(tmp_path)
+
+
+def test_damaged_ones_are_passed_over_and_named(tmp_path: Path) -> None:
+    write_training(tmp_path / 'iter_2.pth')
+    (tmp_path / 'iter_6.pth').write_bytes(b'PK')
+    write_training(tmp_path / 'iter_4.pth', optimizer=None)
+    with pytest.warns(Remark) as told:
+        assert find_resumable(tmp_path) == tmp_path / 'iter_2.pth'
+    first, second = (str(warning.message) for warning in told)
+    assert re.search('iter_6.pth cannot be read .*; resuming from iter_2.pth$', first)
+    assert 'iter_4.pth holds weights and not where training was' in second
+    (tmp_path / 'iter_2.pth').unlink()
+    with pytest.raises(UserError, match=r'no checkpoint of .* since .*iter_6.pth can'):
+        find_resumable(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(meta=None), 'holds weights and not where training was'),
+        (dict(meta=[1]), 'holds weights and not where training was'),
+        (dict(meta=dict(iter=3)), 'holds weights and not where training was'),
+        (dict(optimizer=None), 'holds weights and not where training was'),
+        (dict(meta=dict(iter='3', epoch=0)), r"meta\.iter is '3', and training cannot"),
+        (dict(meta=dict(iter=True, epoch=0)), r'meta\.iter is True, and'),
+        (dict(meta=dict(iter=3, epoch=-1)), r'meta\.epoch is -1, and'),
+        (dict(message_hub=[3]), r'message_hub is \[3\], and'),
+        (dict(message_hub=None), 'message_hub is None, and'),
+        (dict(message_hub=dict(log_scalars=3)), r'message_hub\.log_scalars is 3, and'),
+        (dict(optimizer=[1]), r'optimizer is \[1\], and'),
+    ],
+)
+def test_a_training_goes_on_only_from_where_one_was(
+    changes: dict, message: str, tmp_path: Path
+) -> None:
+    path = write_training(tmp_path / 'a.pth', **changes)
+    assert same(read_checkpoint(path).state)
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(path, resume=True)
+
+
+def test_what_is_noted_is_taken_as_far_as_it_is_what_it_should_be(
+    tmp_path: Path,
+) -> None:
+    for meta, expected in (
+        ('text', {}),
+        (dict(dataset_meta=['a'], epoch=2), dict(epoch=2)),
+        (dict(dataset_meta=dict(classes=('a',))), None),
+    ):
+        torch.save(dict(state_dict=STATE, meta=meta), tmp_path / 'a.pth')
+        found = read_checkpoint(tmp_path / 'a.pth').meta
+        assert found == (meta if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        (dict(a=torch.tensor([1, float('nan')])), r'a\.pth: a is not finite \(NaN'),
+        (dict(b=torch.tensor(float('-inf')).half()), 'b is not finite'),
+        ({'module.a': torch.ones(1), 'a': torch.ones(1)}, 'holds a twice'),
+        ({3: torch.ones(1)}, 'the tensor 3 has no name'),
+        (dict(a=torch.eye(2).to_sparse()), r'a is no plain tensor \(sparse_coo fl'),
+        (dict(a=torch.ones(1, dtype=torch.cfloat)), r'a is no .* complex64\)'),
+        (dict(a=torch.ones(1, dtype=torch.float8_e5m2)), r'a is no .* float8_e5m2\)'),
+        (dict(a=torch.ones(1, device='meta')), r'a is no plain tensor \(empty\)'),
+    ],
+)
+def test_weights_that_no_network_runs_with_are_refused(
+    state: dict, message: str, tmp_path: Path
+) -> None:
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_an_empty_name_is_not_random_weights() -> None:
+    with pytest.raises(UserError, match='the name of the checkpoint is empty'):
+        build_model(DEMO, checkpoint='')
 
 
 def test_a_model_is_built_from_a_checkpoint_of_several_processes(

@@ -1,5 +1,6 @@
 """What a Runner is started with: checkpoints are opened before it is built."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmnv3.engine.checkpoints import write_checkpoint
-from mmnv3.engine.launch import build_runner, set_resume
+from mmnv3.engine.launch import build_runner, load_config, set_resume, set_tta
 from mmnv3.errors import UserError
+from tests.engine.test_checkpoints import write_training
 
 STATE = dict(a=torch.zeros(3))
 
@@ -26,7 +28,7 @@ def test_the_newest_is_resumed_however_it_is_asked_for(
     started: list[Config], tmp_path: Path
 ) -> None:
     for number in (9, 10):
-        write_checkpoint(tmp_path / f'iter_{number}.pth', STATE, dict(iter=number))
+        write_training(tmp_path / f'iter_{number}.pth')
     # A kill can leave it empty, and mmengine would believe it.
     (tmp_path / 'last_checkpoint').touch()
     build_runner(Config(dict(work_dir=str(tmp_path), resume=True)))
@@ -57,9 +59,88 @@ def test_what_cannot_be_started_from_is_refused_first(
         (damaged, True, 'damaged.pth cannot be read as a checkpoint'),
         (weights, True, 'weights.pth holds weights and not where training was'),
         (tmp_path / 'gone.pth', False, 'gone.pth: there is no such checkpoint'),
+        ('', False, 'the name of the checkpoint is empty'),
+        ('', True, 'the name of the checkpoint is empty'),
     ):
         with pytest.raises(UserError, match=message):
             build_runner(Config(dict(load_from=str(path), resume=resume)))
     assert not started
     build_runner(Config(dict(load_from=str(weights))))
     assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    'train_cfg', [dict(max_iters=9), dict(by_epoch=True, max_epochs=9)]
+)
+def test_a_training_past_its_end_is_not_resumed(
+    train_cfg: dict, started: list[Config], tmp_path: Path
+) -> None:
+    count = 'epoch' if 'by_epoch' in train_cfg else 'iter'
+    path = tmp_path / 'far.pth'
+    config = Config(dict(load_from=str(path), resume=True, train_cfg=train_cfg))
+    for number in (9, 1_000_000):
+        write_training(path, meta={'iter': 1, 'epoch': 1, count: number})
+        if number == 9:
+            build_runner(config)
+    with pytest.raises(
+        UserError, match=f'is at {count} 1000000 and train_cfg.max_{count}s is 9; raise'
+    ):
+        build_runner(config)
+    assert len(started) == 1
+
+
+def test_what_parts_are_initialised_from_is_opened_first(
+    started: list[Config], tmp_path: Path
+) -> None:
+    def config(name: str, **init_cfg: object) -> Config:
+        init = dict(checkpoint=str(tmp_path / name), **init_cfg)
+        return Config(dict(model=dict(backbone=dict(init_cfg=[init]))))
+
+    (tmp_path / 'text.pth').write_text('hello')
+    write_checkpoint(tmp_path / 'a.pth', {'backbone.a': torch.zeros(1)})
+    for init_cfg, message in (
+        (dict(name='text.pth', type='Pretrained'), 'text.pth cannot be read'),
+        (dict(name='gone.pth', type='mmdet.Pretrained'), 'gone.pth: there is no'),
+        (
+            dict(name='a.pth', type='Pretrained', prefix='neck.'),
+            "a.pth has no key that begins with 'neck.*; its first is backbone.a",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_runner(config(**init_cfg))
+    assert not started
+    build_runner(config('a.pth', type='Pretrained', prefix='backbone.'))
+    # Testing needs none of it.
+    build_runner(config('gone.pth', type='Pretrained'), trains=False)
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'message'),
+    [
+        ('pytorch', 'has no RANK; start the tool by torchrun, or leave out --launcher'),
+        ('slurm', 'has no SLURM_PROCID; start the tool by srun'),
+        ('mpi', 'has no OMPI_COMM_WORLD_RANK; start the tool by mpirun'),
+    ],
+)
+def test_a_launcher_that_did_not_start_the_process_is_refused(
+    launcher: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    (tmp_path / 'a.py').write_text('a = 1')
+    args = Namespace(
+        config=str(tmp_path / 'a.py'),
+        cfg_options=None,
+        launcher=launcher,
+        work_dir=None,
+        local_rank=0,
+    )
+    with pytest.raises(UserError, match=f'--launcher {launcher}: .*{message}'):
+        load_config(args)
+
+
+def test_augmentation_in_testing_needs_a_config_that_says_how() -> None:
+    with pytest.raises(UserError, match='has no tta_model; add it as in configs/_base'):
+        set_tta(Config(dict(model={})))

@@ -68,7 +68,7 @@ def test_a_line_that_was_cut_off_is_removed(tmp_path):
     [
         (Folder.read_json, r'file is damaged \(.*; delete it'),
         (Folder.read_tensors, r'file is damaged \(.*; delete it'),
-        (Folder.read_weights, r'file: not a file of weights'),
+        (Folder.read_weights, r'file cannot be read as a checkpoint'),
     ],
 )
 def test_a_damaged_file_names_itself_and_the_remedy(tmp_path, reader, message):

@@ -6,10 +6,14 @@ import logging
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from mmnv3.engine.checkpoints import compare_states, take_state
+from mmnv3.engine.checkpoints import (
+    check_training_state,
+    compare_states,
+    take_state,
+)
 from mmnv3.errors import UserError
 from mmnv3.registry import HOOKS
 
@@ -32,15 +36,25 @@ class CheckpointFitHook(Hook):
         """
         name = runner._load_from or 'the checkpoint'
         # mmengine then loads exactly what is compared here.
-        state = checkpoint['state_dict'] = take_state(checkpoint, name)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state = take_state(checkpoint, name)
+        checkpoint['state_dict'] = state
+        trains = isinstance(runner._train_loop, BaseLoop)
+        if trains and runner._resume:
+            check_training_state(checkpoint, name)
+        model = runner.model
+        # mmengine looks for the weights inside of these.
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         wanted = model.state_dict()
         differences = compare_states(wanted, state)
         if not differences:
             return
-        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
-        if fine_tuning and any(
-            key in state and state[key].shape == wanted[key].shape for key in wanted
+        if (
+            trains
+            and not runner._resume
+            and any(
+                key in state and state[key].shape == wanted[key].shape for key in wanted
+            )
         ):
             print_log(
                 f'{name} fits in part, the rest keeps its initialisation: '
