@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import batched_nms, nms, roi_align, soft_nms
+from mmcv.ops import batched_nms, nms, roi_align_rotated, soft_nms
 from mmcv.utils.env import collect_env
 from mmcv.utils.ext_loader import check_ops_exist
 from mmengine.utils.dl_utils import mmcv_full_available
@@ -121,9 +121,10 @@ needs_stand_in = pytest.mark.skipif(
 
 @needs_stand_in
 def test_other_operators_say_their_name_and_what_to_install():
-    features, boxes = torch.rand(1, 1, 8, 8), torch.tensor([[0.0, 1, 1, 5, 5]])
-    with pytest.raises(NotImplementedError, match=r"'roi_align_forward'.*install"):
-        roi_align(features, boxes, (2, 2), 1.0, 0, 'avg', True)
+    features, boxes = torch.rand(1, 1, 8, 8), torch.tensor([[0.0, 1, 1, 5, 5, 0]])
+    name = 'roi_align_rotated_forward'
+    with pytest.raises(NotImplementedError, match=f"'{name}'.*install"):
+        roi_align_rotated(features, boxes, (2, 2), 1.0)
     with pytest.raises(NotImplementedError, match=r"'softnms'.*install"):
         soft_nms(*some_boxes(5))
 
