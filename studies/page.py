@@ -48,7 +48,6 @@ def writing(path: Path) -> Iterator[Path]:
         UserError: When the file cannot be written there.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_or_absent(path) as partial:
             yield partial
     except OSError as error:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,3 +34,25 @@ def run_python(tmp_path: Path) -> Callable[..., str]:
         return done.stdout.strip()
 
     return run
+
+
+def _mount(*args: str | Path) -> None:
+    done = subprocess.run(['mount', *args], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f'no disk can be mounted here: {done.stderr.strip()}')
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB, which is soon full."""
+    place = tmp_path / 'disk'
+    place.mkdir()
+    _mount('-t', 'tmpfs', '-o', 'size=64k', 'none', place)
+    yield place
+    subprocess.run(['umount', '--lazy', place], check=True)
+
+
+@pytest.fixture
+def remount(small_disk: Path) -> Callable[[str], None]:
+    """Changes how the small disk is mounted: ``'ro'`` makes it read-only."""
+    return lambda how: _mount('-o', f'remount,{how}', small_disk)

@@ -22,6 +22,7 @@ from mmnv3.benchmark.timed_model import DEVICES, Request
 from mmnv3.benchmark.training import benchmark_training
 from mmnv3.deploy.runtime import BACKENDS, PRECISIONS
 from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
 
 
 def _names(text: str) -> list[str]:
@@ -84,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='override settings of the configs',
     )
     args = parser.parse_args(argv)
+    given = [*args.models, args.checkpoint, args.image, args.calib]
+    check_output('--json', args.json, given)
+    check_output('--plot', args.plot, [*given, args.json])
     measure = dict(latency=benchmark_latency, train=benchmark_training)[args.task]
     requests = [
         Request(

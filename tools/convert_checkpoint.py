@@ -22,6 +22,7 @@ from mmnv3.convert.differences import check_against, count_classes
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.errors import UserError, one_line_errors
+from mmnv3.files import check_output
 
 
 @one_line_errors()
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'result against it and take its num_classes',
     )
     args = parser.parse_args(argv)
+    check_output('--out', args.out, [args.source, args.config])
     console = Console(stderr=True, highlight=False)
     given = read_state(args.source)
     model = build_model(args.config) if args.config else None

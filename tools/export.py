@@ -18,6 +18,7 @@ from rich.console import Console
 from mmnv3.deploy.export import FORMATS, export_config
 from mmnv3.deploy.runtime import PRECISIONS
 from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
 
 
 @one_line_errors()
@@ -75,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = args.out or Path(args.checkpoint).with_name(
         f'{Path(args.checkpoint).stem}{suffix}{FORMATS[args.format].suffixes[0]}'
     )
+    beside = [Path(out).with_suffix(end) for end in FORMATS[args.format].suffixes[1:]]
+    for path in (out, *beside):
+        check_output('--out', path, [args.config, args.checkpoint, args.calib])
     info = export_config(
         args.config,
         args.checkpoint,

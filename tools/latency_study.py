@@ -20,6 +20,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import UserError, one_line_errors
+from mmnv3.files import check_output
 from studies.latency.measure import DEFAULT_BACKENDS, DEFAULT_RUNS, measure_studies
 from studies.latency.page import correlation_lines, write_page
 from studies.latency.results import read_results
@@ -88,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f'--out {args.out}: the page is Markdown; end it in .md')
     if args.runs < 1:
         raise UserError(f'--runs {args.runs} must be a positive number')
+    check_output('--out', args.out, [args.source])
     studies = find_studies(args.study)
     if args.source:
         results = read_results(args.source)
     else:
+        check_output('--out', args.out.with_suffix('.json'))
+        check_output('--work-dir', args.work_dir, folder=True)
         results = measure_studies(
             studies,
             args.backend,

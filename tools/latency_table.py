@@ -17,6 +17,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
 from mmnv3.search.latency.check import check_configs
 from mmnv3.search.latency.measuring import measure_configs
 from mmnv3.size import Size
@@ -67,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--plot', type=Path, metavar='FILE.png', help='plot of what --check found'
     )
     args = parser.parse_args(argv)
+    check_output('--out', args.out, args.configs)
+    check_output('--plot', args.plot, [*args.configs, args.check])
     size = Size(*args.size) if args.size else None
     if args.check:
         check_configs(

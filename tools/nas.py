@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mmnv3.engine.config import read_config
 from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
 from mmnv3.search.configs import Budget
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, searches, and prints what was found."""
     args = _parser().parse_args(argv)
+    work_dir = args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}'
+    check_output('--work-dir', work_dir, folder=True)
+    check_output('--table', args.table, [args.config])
     settings = NASSettings(
         make_reward(
             parse_latency(args.target_latency), args.reward_exponent or args.space
@@ -83,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.space,
         args.table,
         Budget(args.iters, held_out=args.held_out, seed=args.seed),
-        args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}',
+        work_dir,
         args.ray,
         args.size and tuple(args.size),
     )

@@ -18,6 +18,7 @@ from rich.console import Console
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
 from mmnv3.search.configs import Budget
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from mmnv3.search.netadapt.outputs import FINAL
@@ -84,11 +85,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, searches, and prints what was found."""
     args = _parser().parse_args(argv)
+    work_dir = args.work_dir or Path('work_dirs') / f'netadapt_{Path(args.config).stem}'
+    check_output('--work-dir', work_dir, folder=True)
     plan = NetAdaptPlan(
         args.table,
         args.target_latency,
         Budget(args.iters, args.rate, args.held_out, args.seed),
-        args.work_dir or Path('work_dirs') / f'netadapt_{Path(args.config).stem}',
+        work_dir,
         args.size and tuple(args.size),
         args.delta,
         args.criterion,

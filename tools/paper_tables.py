@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmnv3.errors import UserError, one_line_errors
+from mmnv3.files import check_output
 from studies.paper.page import render_page, render_tables, write_page
 
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.out and args.table:
         raise UserError('--out writes the whole page; leave out --table')
+    check_output('--out', args.out)
     if args.out:
         print(*write_page(args.out), sep='\n')
     else:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from mmnv3 import Predictor
 from mmnv3.deploy.predict_files import predict_files
 from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
 from mmnv3.memory import keep_freed_memory
 
 
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='override settings of the config, as in model.test_cfg.max_per_img=300',
     )
     args = parser.parse_args(argv)
+    check_output('--out', args.out, folder=True)
+    check_output('--json', args.json, [args.model, args.checkpoint, *args.images])
     keep_freed_memory()
     predictor = Predictor(
         args.model,

@@ -19,6 +19,7 @@ from mmnv3.engine.launch import (
     set_tta,
 )
 from mmnv3.errors import UserError, one_line_errors
+from mmnv3.files import check_output
 
 
 @one_line_errors()
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', help='write the predictions to this .pkl file')
     args = parser.parse_args(argv)
     config = load_config(args)
+    check_output('--out', args.out, [args.config, args.checkpoint])
     if is_exported(args.checkpoint):
         if args.tta:
             raise UserError(

@@ -21,7 +21,7 @@ from mmnv3.benchmark.machine import (
     measure_peak_memory,
 )
 from mmnv3.benchmark.models import find_models
-from mmnv3.benchmark.report import Bars, Chart, Report, check_paths, make_table
+from mmnv3.benchmark.report import Bars, Chart, Report, check_plot, make_table
 from mmnv3.benchmark.timed_model import NETWORK, POST, STAGES, Request, TimedModel
 from mmnv3.deploy.runtime import BACKENDS, check_backend
 from mmnv3.errors import UserError
@@ -116,7 +116,7 @@ def benchmark_latency(
     """
     if requests[0].checkpoint and len(requests) > 1:
         raise UserError('--checkpoint is for one config, and there are several')
-    check_paths(json_path, plot_path)
+    check_plot(plot_path)
     lenient = 'all' in backends
     names = list(BACKENDS) if lenient else list(dict.fromkeys(backends))
     for name in names:

@@ -110,15 +110,12 @@ class Report:
             draw_chart(self.chart, self.machine, plot_path)
 
 
-def check_paths(json_path: Path | None, plot_path: Path | None) -> None:
-    """Checks before minutes are spent whether results have a place.
+def check_plot(plot_path: Path | None) -> None:
+    """Checks before minutes are spent whether a plot can be drawn as its name says.
 
     Raises:
-        UserError: When one has none.
+        UserError: When its ending is of no kind of picture that can be.
     """
-    for option, path in (('--json', json_path), ('--plot', plot_path)):
-        if path and not path.parent.is_dir():
-            raise UserError(f'{option} {path}: there is no folder {path.parent}')
     if plot_path and plot_path.suffix not in PLOT_ENDINGS:
         *others, last = PLOT_ENDINGS
         raise UserError(f'--plot {plot_path} must end in {", ".join(others)} or {last}')

@@ -25,7 +25,7 @@ from mmnv3.benchmark.clock import Summary, time_stages, time_turns
 from mmnv3.benchmark.foreign import build_torchvision, pack, toolbox_size
 from mmnv3.benchmark.machine import describe_machine
 from mmnv3.benchmark.models import find_pretrained
-from mmnv3.benchmark.report import Bars, Chart, Report, check_paths, make_table
+from mmnv3.benchmark.report import Bars, Chart, Report, check_plot, make_table
 from mmnv3.benchmark.timed_model import NOISE_SIZE, TORCHVISION, Request
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import anchor_size, read_config
@@ -132,7 +132,7 @@ def benchmark_training(
     Raises:
         UserError: When something asked for does not exist or cannot be trained.
     """
-    check_paths(json_path, plot_path)
+    check_plot(plot_path)
     if tuple(backends) != ('pytorch',) or tuple(precisions) != ('fp32',):
         raise UserError('--task train is for --backend pytorch --precision fp32')
     unused = [name for name in ('checkpoint', 'image') if getattr(requests[0], name)]

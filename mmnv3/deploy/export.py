@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +37,7 @@ from mmnv3.engine.config import (
     picture_steps,
 )
 from mmnv3.errors import UserError
+from mmnv3.files import temporary_folder, whole_or_absent
 from mmnv3.tasks import DETECTION
 
 # Formats that have 8-bit files.
@@ -190,17 +190,17 @@ def export_graph(
     """
     check_ending(out, format_name)
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
-        made = Path(folder) / out.name
+    with temporary_folder(out) as folder:
+        made = folder / out.name
         _WRITERS[format_name](graph, info, made)
         _move_files(made, out, FORMATS[format_name].suffixes)
 
 
-def _move_files(partial: Path, out: Path, suffixes: tuple[str, ...]) -> None:
+def _move_files(made: Path, out: Path, suffixes: tuple[str, ...]) -> None:
     """Renames the files of a format; the named one comes last, when all is there."""
     for suffix in reversed(suffixes):
-        os.replace(partial.with_suffix(suffix), out.with_suffix(suffix))
+        with whole_or_absent(out.with_suffix(suffix)) as partial:
+            shutil.move(made.with_suffix(suffix), partial)
 
 
 def check_ending(out: str | Path, format_name: str) -> None:
@@ -240,12 +240,9 @@ def write_file(
         export_graph(graph, info, out, format_name)
         return
     check_ending(out, format_name)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
+    with temporary_folder(out) as folder:
         suffixes = FORMATS[format_name].suffixes
-        source, made = (
-            Path(folder) / f'{name}{suffixes[0]}' for name in ('fp32', 'int8')
-        )
+        source, made = (folder / f'{name}{suffixes[0]}' for name in ('fp32', 'int8'))
         export_graph(graph, replace(info, precision='int8'), source, format_name)
         quantize(format_name, source, made, calibration())
         _move_files(made, out, suffixes)

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
+from mmnv3.files import check_output
 
 
 def base_parser(description: str) -> argparse.ArgumentParser:
@@ -61,6 +62,7 @@ def load_config(args: argparse.Namespace) -> Config:
         or str(Path('work_dirs') / Path(args.config).stem)
     )
     _check_launcher(args.launcher)
+    check_output('--work-dir', config.work_dir, folder=True)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         _join_cpu_processes(config)
     return config

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmnv3.benchmark.machine import describe_machine
-from mmnv3.benchmark.report import Bars, Chart, Report, check_paths, make_table
+from mmnv3.benchmark.report import Bars, Chart, Report, check_plot, make_table
 from mmnv3.errors import UserError
 
 
@@ -32,8 +32,6 @@ def test_a_name_that_is_too_long_is_folded(capsys: pytest.CaptureFixture) -> Non
     assert [line.count('a') for line in lines if 'aaa' in line] == [44, 16]
 
 
-def test_results_without_a_place_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'--json .*: there is no folder'):
-        check_paths(tmp_path / 'gone' / 'found.json', None)
+def test_a_plot_of_no_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'must end in \.png, \.svg, \.pdf or \.jpg'):
-        check_paths(None, tmp_path / 'found.gif')
+        check_plot(tmp_path / 'found.gif')

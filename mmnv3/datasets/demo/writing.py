@@ -13,11 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ from rich.progress import track
 from mmnv3.datasets.demo.classes import CLASSES
 from mmnv3.datasets.demo.scene import Scene, check_size, draw_scene
 from mmnv3.errors import UserError
+from mmnv3.files import temporary_folder
 
 # Raise it with every change that alters a picture: an older set is then told
 # apart from what the same parameters give today.
@@ -43,7 +40,6 @@ MASK_SUFFIX = '_gtFine_labelTrainIds.png'
 # JPEG decodes in a third of the time of PNG, which short CPU trainings notice.
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 92)
 _MAX_IMAGES = 999_999
-_STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -123,8 +119,7 @@ def write_demo_data(
     out = Path(out).absolute()
     if _is_present(out, spec):
         return False
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _unfinished_folder(out) as folder:
+    with temporary_folder(out) as folder:
         for split in SPLITS:
             for path in (image_path(split, 1), mask_path(split, 1)):
                 (folder / path).parent.mkdir(parents=True)
@@ -199,23 +194,6 @@ def _is_present(out: Path, spec: DemoSpec) -> bool:
                 if not (out / path).is_file():
                     raise UserError(f'{out}: {path} is missing: {remedy}')
     return True
-
-
-@contextmanager
-def _unfinished_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that does not outlive the block."""
-    stem = f'.{out.name}.unfinished-'
-    # What a killed run could not remove; a young one may belong to a live run.
-    for left in out.parent.glob(f'{stem}*'):
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(left)
-    folder = out.with_name(f'{stem}{os.getpid()}')
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        if folder.exists():
-            shutil.rmtree(folder)
 
 
 def _draw_and_write(

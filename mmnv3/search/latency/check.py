@@ -131,7 +131,6 @@ def plot_checks(checks: Mapping[str, Check], path: Path) -> None:
         axes.set_xlabel('measured, ms')
         axes.set_ylabel('predicted, ms')
         axes.legend(loc='upper left')
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_absent(path) as partial:
         figure.savefig(partial, dpi=150, format=path.suffix[1:])
 

@@ -387,7 +387,6 @@ class LatencyTable:
             networks=[network.to_dict() for network in self.networks],
             layers=[],
         )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         head = json.dumps(data, indent=1)
         rows = ',\n  '.join(
             json.dumps({**layer.to_dict(), 'us': round(us, 3)})
