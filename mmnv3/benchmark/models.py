@@ -299,7 +299,7 @@ def find_exportable(model: nn.Module, request: Request) -> Exportable | str:
     refusal = 'runs by its toolbox’s own predict'
     size, config = request.size, model.cfg
     try:
-        _mend_ssd(model, size)
+        _mend_ssd(model)
         task = graph_class(model).task
     except UserError:
         return f'{refusal}, since it cannot be exported'
@@ -320,18 +320,12 @@ def find_exportable(model: nn.Module, request: Request) -> Exportable | str:
     return Exportable(model, request, size, keeps_size, {False: (graph, info)})
 
 
-def _mend_ssd(model: nn.Module, size: tuple[int, int] | None) -> None:
+def _mend_ssd(model: nn.Module) -> None:
     """Makes mmdet's own SSDLite one that can be exported.
 
-    It cannot infer itself (mmdetection#11063). Its anchors have steps of fixed pixels,
-    and so fit any input without knowing it; and it drops boxes that are empty, which is
-    left out.
+    It cannot infer itself (mmdetection#11063), and it drops boxes that are empty, which
+    is left out.
     """
     head = getattr(model, 'bbox_head', None)
-    if not isinstance(head, SSDHead):
-        return
-    size = size or pipeline_size(model.cfg)
-    if size and not hasattr(head.prior_generator, 'input_size'):
-        head.prior_generator.input_size = size
-    if head.test_cfg.get('min_bbox_size') == 0:
+    if isinstance(head, SSDHead) and head.test_cfg.get('min_bbox_size') == 0:
         head.test_cfg.pop('min_bbox_size')

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from mmnv3.deploy.info import FINAL_OUTPUTS, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.errors import UserError
 from mmnv3.models.nms import static_nms
-from mmnv3.models.ssdlite import flatten_maps
+from mmnv3.models.ssdlite import anchor_size, flatten_maps
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
 # Height and width of the windows that a picture is seen in, and of their steps.
@@ -102,8 +102,8 @@ class DetectionGraph(ExportGraph):
                 'leave post-processing out, or take one picture a call'
             )
         head = self.model.bbox_head
-        expected = anchor_size(model)
-        if size != expected:
+        expected = anchor_size(head.prior_generator)
+        if expected and size != expected:
             raise UserError(
                 f'the anchors are laid out for {"x".join(map(str, expected))}, not '
                 f'{"x".join(map(str, size))}; leave the size out, or set '
@@ -300,16 +300,9 @@ def build_graph(
     return graph_class(model)(model, size, batch, postprocess)
 
 
-def anchor_size(detector: Any) -> tuple[int, int]:
-    """The input, (width, height), that a detector's anchors are laid out for."""
-    size = detector.bbox_head.prior_generator.input_size
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
 def _is_ssd(model: nn.Module) -> bool:
     """Whether a head's outputs and anchors are what `DetectionGraph` reads."""
-    head = model.bbox_head
-    return isinstance(head, SSDHead) and hasattr(head.prior_generator, 'input_size')
+    return isinstance(model.bbox_head, SSDHead)
 
 
 def _is_encoder_decoder(model: nn.Module) -> bool:

@@ -125,6 +125,14 @@ class MobileNetV3(BaseModule):
         """How many times smaller than the image the returned feature maps are."""
         return tuple(tap.reduction for tap in self.taps)
 
+    @property
+    def out_indices(self) -> tuple[int, ...]:
+        """Indices of the layers that the feature maps are of, which mmpretrain reads.
+
+        A tap inside a block has the index of its block.
+        """
+        return tuple(self.layers.index(tap.layer) for tap in self.taps)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Computes the tapped feature maps.
 

@@ -104,6 +104,35 @@ class WindowPool(nn.Module):
         return f'window={self.window}'
 
 
+# What mmseg's heads can be told and ours cannot, and why.
+_OTHERS = {
+    'branch_channels': 'shallow maps are classified as they are (Figure 10)',
+    'dilations': 'there are no dilated branches (Section 6.4)',
+    'conv_cfg': 'all convolutions are plain ones',
+    'act_cfg': 'the activation is ReLU',
+}
+
+
+def _refuse_others(
+    head: str, settings: dict[str, Any], input_transform: str | None
+) -> None:
+    """Refuses what mmseg's heads know and ours do not; takes out what ours imply."""
+    given = settings.pop('input_transform', input_transform)
+    if given != input_transform:
+        raise UserError(
+            f'{head} always has input_transform={input_transform!r}; leave out '
+            f'input_transform={given!r}'
+        )
+    if settings.get('act_cfg') == dict(type='ReLU'):
+        del settings['act_cfg']
+    for key in settings:
+        if key in _OTHERS and settings[key] is not None:
+            raise UserError(
+                f'{head} has no {key}: {_OTHERS[key]}; leave it out, or use a head of '
+                'mmseg'
+            )
+
+
 @MODELS.register_module()
 class LRASPPHead(BaseDecodeHead):
     """LR-ASPP: a gated 1×1 convolution, and the classes of two strides added up.
@@ -130,11 +159,13 @@ class LRASPPHead(BaseDecodeHead):
         loss_decode: Cross-entropy by default.
         init_cfg: Initialisation; Kaiming for the hidden convolutions and N(0, 0.01)
             for the classifiers by default.
+        dropout_ratio: Of the channels that the two classifiers see; DeepLab drops none.
         **kwargs: Others of mmseg's ``BaseDecodeHead``, as ``sampler`` and
             ``ignore_index``.
 
     Raises:
-        UserError: For a gate or pooling that does not exist.
+        UserError: For a gate or pooling that does not exist, and for what mmseg's head
+            of the same name knows and this one has not.
     """
 
     def __init__(
@@ -150,9 +181,11 @@ class LRASPPHead(BaseDecodeHead):
         in_index: Sequence[int] = (0, 1),
         loss_decode: dict | list[dict] | None = None,
         init_cfg: dict | list[dict] | None = None,
+        dropout_ratio: float = 0.0,
         **kwargs: object,
     ) -> None:
         check_choice('gate', gate, GATES)
+        _refuse_others('LRASPPHead', kwargs, input_transform='multiple_select')
         if len(in_channels) != 2:
             raise UserError(
                 f'in_channels={tuple(in_channels)} must be two numbers: of the shallow '
@@ -168,7 +201,7 @@ class LRASPPHead(BaseDecodeHead):
             align_corners=align_corners,
             # With the prefix it is mmseg's under any default scope.
             loss_decode=loss_decode or dict(type='mmseg.CrossEntropyLoss'),
-            dropout_ratio=0,
+            dropout_ratio=dropout_ratio,
             init_cfg=init_cfg
             or [
                 dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
@@ -201,7 +234,8 @@ class LRASPPHead(BaseDecodeHead):
         x = self.conv(high)
         if gate.shape[-2:].numel() > 1:
             gate = self._resize(gate, x)
-        return self.cls_seg(self._resize(x * gate, low)) + self.low_seg(low)
+        deep = self.cls_seg(self._resize(x * gate, low))
+        return deep + self.low_seg(low if self.dropout is None else self.dropout(low))
 
     def _resize(self, x: Tensor, like: Tensor) -> Tensor:
         return resize(
@@ -236,7 +270,8 @@ class RASPPHead(BaseDecodeHead):
         **kwargs: Others of mmseg's ``BaseDecodeHead``.
 
     Raises:
-        UserError: For a pooling that does not exist.
+        UserError: For a pooling that does not exist, and for settings of mmseg's other
+            heads that this one has not.
     """
 
     def __init__(
@@ -254,6 +289,7 @@ class RASPPHead(BaseDecodeHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
+        _refuse_others('RASPPHead', kwargs, input_transform=None)
         super().__init__(
             in_channels=in_channels,
             channels=channels,

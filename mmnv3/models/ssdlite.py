@@ -243,6 +243,12 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         )
 
 
+def anchor_size(generator: AnchorGenerator) -> Size | None:
+    """The input that anchors are laid out for; None where they fit every one."""
+    size = getattr(generator, 'input_size', None)
+    return Size.of(size, 'anchor_generator.input_size') if size else None
+
+
 @MODELS.register_module()
 class SigmoidFocalLoss(nn.Module):
     """Focal loss over independent classes without a background class.
@@ -329,7 +335,7 @@ class SSDLiteHead(SSDHead):
         num_classes: Classes without background.
         in_channels: Channels of the levels; what ``SSDLiteNeck()`` returns by default.
         anchor_generator: A ``SSDLiteAnchorGenerator`` by default; its ``input_size``
-            must be the network's.
+            must be the network's. mmdet's generators do as well.
         loss_cls: A sigmoid loss over classes, or None.
         loss_bbox: Box loss beside a sigmoid one; by default smooth L1 with the pipeline
             config's division by the four numbers of a box.
@@ -343,6 +349,15 @@ class SSDLiteHead(SSDHead):
             every object forced.
         test_cfg: Post-processing; by default the pipeline config's.
         init_cfg: Initialisation; N(0, 0.03) by default.
+        stacked_convs: Depthwise separable convolutions in front of the predictors, as
+            in mmdet's ``SSDHead``; the paper has none.
+        feat_channels: Of these convolutions.
+        act_cfg: Activation; ReLU6 by default.
+        use_depthwise: Always True, as configs of mmdet's SSDLite say.
+
+    Raises:
+        UserError: For ``use_depthwise=False``, or another number of levels than the
+            anchors have.
     """
 
     def __init__(
@@ -359,16 +374,27 @@ class SSDLiteHead(SSDHead):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
+        stacked_convs: int = 0,
+        feat_channels: int = 256,
+        act_cfg: dict | None = None,
+        use_depthwise: bool = True,
     ) -> None:
+        if not use_depthwise:
+            raise UserError(
+                'the predictors of SSDLiteHead are depthwise; leave out '
+                'use_depthwise=False, or use mmdet.SSDHead'
+            )
         # SSDHead builds its layers in its constructor and would give them a background
         # class, so ours must know before whether there is one.
         self._has_background = loss_cls is None
         super().__init__(
             num_classes=num_classes,
             in_channels=tuple(in_channels),
+            stacked_convs=stacked_convs,
+            feat_channels=feat_channels,
             use_depthwise=True,
             norm_cfg=norm_cfg or _NORM_CFG,
-            act_cfg=dict(type='ReLU6'),
+            act_cfg=act_cfg or dict(type='ReLU6'),
             anchor_generator=(
                 anchor_generator or dict(type='mmnv3.SSDLiteAnchorGenerator')
             ),
@@ -423,12 +449,18 @@ class SSDLiteHead(SSDHead):
         height, width = img_meta.get(
             'batch_input_shape', img_meta.get('pad_shape', img_meta['img_shape'])
         )[:2]
-        expected = getattr(self.prior_generator, 'input_size', (width, height))
-        if (width, height) != expected:
-            raise UserError(
-                f'the network got an input of {width}x{height}, but anchor_generator '
-                f'has input_size={tuple(expected)}; set it to ({width}, {height})'
-            )
+        expected = anchor_size(self.prior_generator)
+        if expected in (None, (width, height)):
+            return
+        remedy = (
+            f'set it to ({width}, {height})'
+            if isinstance(self.prior_generator, SSDLiteAnchorGenerator)
+            else f'resize pictures to {expected}, or give min_sizes and max_sizes'
+        )
+        raise UserError(
+            f'the network got an input of {width}x{height}, but anchor_generator '
+            f'has input_size={tuple(expected)}; {remedy}'
+        )
 
     def loss_by_feat_single(
         self,

@@ -90,6 +90,9 @@ def test_layers_beyond_the_last_tap_are_not_built() -> None:
 
 def test_out_indices_are_block_outputs() -> None:
     net = MobileNetV3('small', out_indices=(0, 3, -1))
+    # mmpretrain's tools name results by them.
+    assert net.out_indices == (0, 3, 12)
+    assert MobileNetV3(out_taps=('block7.expand', 'C5')).out_indices == (7, 16)
     assert [tap.name for tap in net.taps] == ['stem', 'block3', 'last']
     assert net.out_reductions == (2, 8, 32)
 

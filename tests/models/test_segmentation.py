@@ -180,6 +180,45 @@ def test_any_size_trains_and_infers(name: str, size: tuple[int, int]) -> None:
             assert found[0].seg_logits.data.isfinite().all()
 
 
+def test_dropout_is_of_what_the_classifiers_see() -> None:
+    torch.manual_seed(0)
+    head = LRASPPHead(in_channels=(8, 16), channels=8, num_classes=3, pool='global')
+    dropping = LRASPPHead(
+        in_channels=(8, 16),
+        channels=8,
+        num_classes=3,
+        pool='global',
+        dropout_ratio=0.999999,
+        input_transform='multiple_select',
+    )
+    dropping.load_state_dict(head.state_dict())
+    maps = torch.randn(2, 8, 9, 9), torch.randn(2, 16, 5, 5)
+    # In training nothing is left but the biases, at inference nothing is dropped.
+    biases = (head.conv_seg.bias + head.low_seg.bias).view(1, 3, 1, 1)
+    torch.testing.assert_close(dropping(maps), biases.expand(2, 3, 9, 9))
+    dropping.load_state_dict(head.state_dict())
+    torch.testing.assert_close(dropping.eval()(maps), head.eval()(maps))
+
+
+@pytest.mark.parametrize(
+    ('head', 'setting', 'message'),
+    [
+        (LRASPPHead, dict(branch_channels=(32, 64)), 'no branch_channels: shallow'),
+        (LRASPPHead, dict(input_transform='resize_concat'), "'multiple_select'"),
+        (LRASPPHead, dict(act_cfg=dict(type='ReLU6')), 'no act_cfg: .* ReLU'),
+        (RASPPHead, dict(input_transform='multiple_select'), 'input_transform=None'),
+        (RASPPHead, dict(dilations=(1, 12, 24)), 'no dilations'),
+    ],
+)
+def test_what_only_mmsegs_heads_have_is_refused(
+    head: type, setting: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        head(**setting)
+    # What says the same as ours is fine.
+    head(act_cfg=dict(type='ReLU'), conv_cfg=None)
+
+
 def test_one_window_that_covers_all_is_whole_inference() -> None:
     torch.manual_seed(0)
     segmenter = build('lraspp_mnv3_small').eval()

@@ -4,16 +4,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.models.dense_heads import SSDHead
+from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
+from torch.nn import functional as F
 from torchvision.io import ImageReadMode, read_image
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.ops import box_iou
 
+from mmnv3.arch import follow_backbone
+from mmnv3.deploy.graph import build_graph
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3, SSDLiteHead, SSDLiteNeck
+from mmnv3.registry import MODELS
 from tests.models.parity import calibrate_norms, copy_in_order, shake_norms
 
 PHOTOS = (
@@ -339,6 +345,118 @@ def test_anchors_for_another_input_are_refused() -> None:
         head.predict_by_feat(*maps, batch_img_metas=[meta])
     with pytest.raises(UserError, match=r'256x256.*set it to \(256, 256\)'):
         head.loss_by_feat(*maps, targets()[0], [meta])
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'side'),
+    [
+        (dict(input_size=300, basesize_ratio_range=(0.15, 0.9)), 300),
+        # These anchors know no input and fit every one.
+        (
+            dict(
+                min_sizes=[30, 60, 111, 162, 213, 264],
+                max_sizes=[60, 111, 162, 213, 264, 315],
+            ),
+            192,
+        ),
+    ],
+)
+@pytest.mark.parametrize('loss_cls', [None, dict(type='mmnv3.SigmoidFocalLoss')])
+def test_mmdets_own_anchors_train_predict_and_export(
+    sizes: dict, side: int, loss_cls: dict | None
+) -> None:
+    torch.manual_seed(0)
+    model = mmdet_anchors(loss_cls=loss_cls, **sizes)
+    size = side, side
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size
+        ),
+        gt_instances=InstanceData(
+            bboxes=torch.tensor([[30.0, 40, 90, 120]]), labels=torch.tensor([1])
+        ),
+    )
+    images = F.interpolate(3 * torch.randn(2, 3, 10, 10), size, mode='bicubic')
+    losses, _ = model.parse_losses(model.loss(images, [sample, sample]))
+    losses.backward()
+    assert losses.isfinite() and losses > 0
+    grads = [convs[-1].bias.grad for convs in model.bbox_head.reg_convs]
+    assert any(grad.abs().sum() > 0 for grad in grads)
+
+    # Untrained, all places look alike and their order means nothing.
+    calibrate_norms(model, model)
+    for convs in model.bbox_head.cls_convs:
+        nn.init.normal_(convs[-1].weight, std=0.03)
+    with torch.no_grad():
+        (found,) = model.predict(images[:1], [sample], rescale=False)
+        graph = build_graph(model, size, postprocess=True)
+        boxes, scores, labels = (out[0] for out in graph(images[:1])[:3])
+    # The exported network says the same; rounding chooses the order of ties.
+    torch.testing.assert_close(scores, found.pred_instances.scores, atol=1e-4, rtol=0)
+    for box, label in zip(
+        found.pred_instances.bboxes[:20], found.pred_instances.labels
+    ):
+        apart = (boxes - box).abs().amax(1)
+        assert apart[labels == label].min() < 1e-2
+
+
+def mmdet_anchors(loss_cls: dict | None, **sizes: object) -> nn.Module:
+    """A detector of three classes on mmdet's own anchors."""
+    backbone = dict(
+        type='mmnv3.MobileNetV3',
+        arch='small',
+        tail='detection',
+        out_taps=('C4', 'C5'),
+    )
+    anchors = dict(
+        type='mmdet.SSDAnchorGenerator',
+        strides=[16, 32, 64, 107, 160, 320],
+        ratios=[[2, 3]] * 6,
+        scale_major=False,
+        **sizes,
+    )
+    return MODELS.build(
+        follow_backbone(
+            dict(
+                type='mmdet.SingleStageDetector',
+                backbone=backbone,
+                neck=dict(type='mmnv3.SSDLiteNeck'),
+                bbox_head=dict(
+                    type='mmnv3.SSDLiteHead',
+                    num_classes=3,
+                    anchor_generator=anchors,
+                    loss_cls=loss_cls,
+                ),
+            )
+        )
+    )
+
+
+def test_other_sizes_than_those_of_mmdets_anchors_are_refused() -> None:
+    model = mmdet_anchors(None, input_size=300, basesize_ratio_range=(0.15, 0.9)).eval()
+    meta = dict(img_shape=(320, 256), pad_shape=(320, 256))
+    maps = model.bbox_head(model.extract_feat(torch.zeros(1, 3, 320, 256)))
+    with pytest.raises(
+        UserError, match=r'256x320.*resize pictures to 300x300.*min_siz'
+    ):
+        model.bbox_head.predict_by_feat(*maps, batch_img_metas=[meta])
+
+
+def test_stacked_convs_are_those_of_mmdets_head() -> None:
+    common = dict(num_classes=3, in_channels=(16, 24), stacked_convs=2, feat_channels=8)
+    anchors = dict(type='mmnv3.SSDLiteAnchorGenerator', num_levels=2)
+    coder = dict(type='mmdet.DeltaXYWHBBoxCoder')
+    common |= dict(
+        anchor_generator=anchors, bbox_coder=coder, act_cfg=dict(type='ReLU')
+    )
+    ours = SSDLiteHead(**common, loss_cls=None).eval()
+    theirs = SSDHead(**common, use_depthwise=True, norm_cfg=dict(type='BN', eps=1e-3))
+    theirs.load_state_dict(ours.state_dict())
+    maps = torch.randn(1, 16, 10, 10), torch.randn(1, 24, 5, 5)
+    for found, expected in zip(ours(maps), theirs.eval()(maps)):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    with pytest.raises(UserError, match='use_depthwise=False'):
+        SSDLiteHead(use_depthwise=False)
 
 
 def test_levels_must_agree() -> None:
