@@ -43,8 +43,8 @@ model = follow_backbone(
     decode_head=dict(num_classes=7),
 )
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
-    dict(type='mmnv3.LoadCheckedLabels'),
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),

@@ -20,7 +20,7 @@ model = dict(
     head=dict(loss=dict(_delete_=True, type='CrossEntropyLoss')),
 )
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
+    dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224),
     dict(type='RandomFlip', prob=0.5),
     dict(

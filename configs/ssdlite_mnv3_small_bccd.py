@@ -24,7 +24,7 @@ model = dict(
     test_cfg=dict(score_thr=0.01, nms=dict(iou_threshold=0.5)),
 )
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     # Cells have no up and no down.
     dict(
@@ -47,7 +47,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=input_size, keep_ratio=False),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(

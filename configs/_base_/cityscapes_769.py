@@ -9,8 +9,8 @@ data_root = 'data/cityscapes/'
 crop_size = (769, 769)
 
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
-    dict(type='mmnv3.LoadCheckedLabels'),
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
     dict(
         type='RandomChoice',
         transforms=[
@@ -23,8 +23,8 @@ train_pipeline = [
 ]
 # The picture as it is, in one piece.
 test_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage'),
-    dict(type='mmnv3.LoadCheckedLabels'),
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
 

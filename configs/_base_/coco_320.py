@@ -11,7 +11,7 @@ dataset_type = 'mmnv3.CheckedCocoDataset'
 data_root = 'data/coco/'
 
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomFlip', prob=0.5),
     dict(
@@ -22,7 +22,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(320, 320), keep_ratio=False),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(

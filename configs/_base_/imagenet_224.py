@@ -3,11 +3,11 @@
 slim asks the crop to hold a tenth of the object's box, and mmpretrain has no boxes.
 """
 
-dataset_type = 'ImageNet'
+dataset_type = 'mmnv3.CheckedImageNet'
 data_root = 'data/imagenet'
 
 train_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage', skip_damaged=True),
+    dict(type='LoadImageFromFile'),
     dict(
         type='RandomResizedCrop',
         scale=224,
@@ -21,7 +21,7 @@ train_pipeline = [
 ]
 # The middle 0.875 of the short side.
 test_pipeline = [
-    dict(type='mmnv3.LoadCheckedImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='ResizeEdge', scale=256, edge='short'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
@@ -44,7 +44,11 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline
+        type=dataset_type,
+        data_root=data_root,
+        split='val',
+        test_mode=True,
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

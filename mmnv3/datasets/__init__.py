@@ -1,6 +1,7 @@
 """Data: what the toolboxes lack, and the generated demo set in ``demo``."""
 
 from mmnv3.datasets.checked_coco import CheckedCocoDataset
+from mmnv3.datasets.checked_imagenet import CheckedCustomDataset, CheckedImageNet
 from mmnv3.datasets.checked_segmentation import (
     CheckedCityscapesDataset,
     CheckedSegDataset,
@@ -11,6 +12,8 @@ from mmnv3.datasets.load_labels import LoadCheckedLabels
 __all__ = [
     'CheckedCityscapesDataset',
     'CheckedCocoDataset',
+    'CheckedCustomDataset',
+    'CheckedImageNet',
     'CheckedSegDataset',
     'LoadCheckedImage',
     'LoadCheckedLabels',

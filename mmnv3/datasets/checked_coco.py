@@ -12,6 +12,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
+from mmnv3.datasets.checked_pipeline import CheckedPipeline
 from mmnv3.errors import UserError
 from mmnv3.registry import DATASETS
 
@@ -23,11 +24,11 @@ _KEYS = {
 
 
 @DATASETS.register_module()
-class CheckedCocoDataset(CocoDataset):
+class CheckedCocoDataset(CheckedPipeline, CocoDataset):
     """mmdet's ``CocoDataset`` that says what mmdet would drop or mix up in silence.
 
     Args:
-        **kwargs: Those of ``CocoDataset``.
+        **kwargs: Those of ``CocoDataset``; ``test_mode`` also as ``CheckedPipeline``.
 
     Raises:
         UserError: When the annotation file is missing or not COCO's, when it lacks a

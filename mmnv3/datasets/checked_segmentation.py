@@ -8,11 +8,12 @@ from pathlib import Path
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 
+from mmnv3.datasets.checked_pipeline import CheckedPipeline
 from mmnv3.errors import UserError
 from mmnv3.registry import DATASETS
 
 
-class _CheckedPairs(BaseSegDataset):
+class _CheckedPairs(CheckedPipeline, BaseSegDataset):
     """Looks for every picture's labels, and tells transforms how many classes."""
 
     def load_data_list(self) -> list[dict]:

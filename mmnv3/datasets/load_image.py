@@ -53,7 +53,7 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def __init__(self, skip_damaged: bool = False, **kwargs: bool | str | dict) -> None:
         super().__init__(**kwargs)
-        self.skip_damaged = skip_damaged
+        self.skip_damaged = skip_damaged or self.ignore_empty
         self.damaged: set[str] = set()
 
     def transform(self, results: dict) -> dict | None:

@@ -42,8 +42,9 @@ class LoadCheckedLabels(LoadAnnotations):
                 f'{path} has {labels.shape[2]} channels; labels are one channel of '
                 'class numbers, not colours: convert it'
             )
-        if 'img_shape' in results and labels.shape != tuple(results['img_shape'][:2]):
-            height, width = results['img_shape'][:2]
+        # The file's own shape: in testing, the picture is resized before.
+        if 'ori_shape' in results and labels.shape != tuple(results['ori_shape'][:2]):
+            height, width = results['ori_shape'][:2]
             raise UserError(
                 f'{path} is {labels.shape[1]}x{labels.shape[0]} pixels and its picture '
                 f'{results["img_path"]} {width}x{height}'
