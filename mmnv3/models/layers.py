@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from mmcv.cnn import ConvModule, build_activation_layer
 from mmcv.cnn.bricks.conv_module import efficient_conv_bn_eval_forward
@@ -11,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import PADDINGS, BlockPlan, Layer, block_layers, check_choice
 from mmnv3.arch.layers import SQUEEZE_EXCITE
+from mmnv3.errors import Remark
 from mmnv3.registry import MODELS
 
 _ACT_TYPES = {'relu': 'ReLU', 'relu6': 'ReLU6', 'hswish': 'HSwish'}
@@ -77,6 +80,36 @@ def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
     check_choice('padding', padding, PADDINGS)
     same = padding == 'same' and stride > 1
     return dict(type='mmnv3.Conv2dSame') if same else None
+
+
+class SmallBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that also trains on a single value per channel.
+
+    One value has no variance, and PyTorch refuses it: one picture whose last maps are
+    1×1. Here such a batch is normalised by the running statistics, as in inference,
+    and leaves them as they are. All other batches are those of ``nn.BatchNorm2d``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape."""
+        single = self.training and self.track_running_stats and x.numel() == x.size(1)
+        if not single:
+            return super().forward(x)
+        warnings.warn(
+            'a batch of one picture leaves a single value per channel on the smallest '
+            'maps, which is normalised by the running statistics; larger batches train '
+            'better',
+            Remark,
+            stacklevel=2,
+        )
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps)
+
+
+def small_batch_norm_cfg(norm_cfg: dict) -> dict:
+    """The same normalisation, but one that trains on a single value per channel."""
+    batch = norm_cfg['type'] in ('BN', 'BN2d')
+    return {**norm_cfg, 'type': SmallBatchNorm2d} if batch else norm_cfg
 
 
 def build_act(act: str) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -38,7 +39,8 @@ def progressive_nms(
     the sorted candidates, and the prefix can be tried short and lengthened only where
     it does not suffice. The result is that of suppressing all candidates class by
     class, at a cost that depends neither on the number of classes nor on how many
-    candidates pass the threshold.
+    candidates pass the threshold. Candidates whose score or box is not a number, as
+    those of a network that diverged, pass no threshold.
 
     Two lengths grow. The pool is what is sorted and decoded, a few operations on
     everything at once; the prefix is what is suppressed, where the pairs count.
@@ -60,6 +62,10 @@ def progressive_nms(
     while True:
         size = min(size, total)
         best, anchors, labels = _highest(scores, size)
+        # What is not a number ranks first.
+        if size and math.isnan(best[0].item()):
+            scores = scores.masked_fill(scores.isnan(), -math.inf)
+            continue
         passing = size
         # Most often all pass, which one number tells sooner than all of them.
         if not size or best[-1].item() <= score_threshold:
@@ -69,6 +75,9 @@ def progressive_nms(
             within = _rank_within(labels) < per_class
             best, labels, anchors = best[within], labels[within], anchors[within]
         boxes = decode(anchors)
+        if passing and math.isnan(boxes.sum().item()):
+            whole = ~boxes.isnan().any(1)
+            boxes, best, labels = boxes[whole], best[whole], labels[whole]
         keep = _class_nms(boxes, best, labels, iou_threshold, max_num)
         exhausted = passing < size or size == total
         if keep.numel() == max_num or exhausted:

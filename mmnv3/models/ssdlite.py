@@ -17,7 +17,7 @@ from torchvision.ops import sigmoid_focal_loss
 from mmnv3.arch import backbone_taps, check_choice, ssdlite_levels
 from mmnv3.arch.follow import EXTRA_CHANNELS
 from mmnv3.errors import UserError
-from mmnv3.models.layers import same_conv_cfg
+from mmnv3.models.layers import same_conv_cfg, small_batch_norm_cfg
 from mmnv3.models.nms import progressive_nms
 from mmnv3.registry import MODELS, TASK_UTILS
 from mmnv3.size import Size
@@ -65,7 +65,7 @@ class SSDLiteNeck(SSDNeck):
             l2_norm_scale=None,
             use_depthwise=True,
             conv_cfg=same_conv_cfg(padding),
-            norm_cfg=norm_cfg or _NORM_CFG,
+            norm_cfg=small_batch_norm_cfg(norm_cfg or _NORM_CFG),
             act_cfg=dict(type='ReLU6'),
             init_cfg=init_cfg or dict(type='TruncNormal', layer='Conv2d', std=0.03),
         )
@@ -393,7 +393,7 @@ class SSDLiteHead(SSDHead):
             stacked_convs=stacked_convs,
             feat_channels=feat_channels,
             use_depthwise=True,
-            norm_cfg=norm_cfg or _NORM_CFG,
+            norm_cfg=small_batch_norm_cfg(norm_cfg or _NORM_CFG),
             act_cfg=act_cfg or dict(type='ReLU6'),
             anchor_generator=(
                 anchor_generator or dict(type='mmnv3.SSDLiteAnchorGenerator')

@@ -6,13 +6,15 @@ import torch
 from torch import nn
 
 from mmnv3.arch import ZOO, Layer, plan_blocks
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from mmnv3.models.layers import (
     Bottleneck,
     Conv2dSame,
+    SmallBatchNorm2d,
     SqueezeExcite,
     build_layer,
     same_conv_cfg,
+    small_batch_norm_cfg,
 )
 
 
@@ -124,3 +126,29 @@ def test_folding_normalisation_changes_nothing(stride: int) -> None:
         # Nothing of it is kept, so other weights give another result.
         layer.conv.weight.data *= 2
         layer.norm.running_mean.data += 1
+
+
+def test_one_value_per_channel_is_normalised_by_the_running_statistics() -> None:
+    torch.manual_seed(0)
+    ours, plain = SmallBatchNorm2d(2, eps=0.1), nn.BatchNorm2d(2, eps=0.1)
+    with torch.no_grad():
+        ours.weight.copy_(torch.tensor([1.0, 3.0]))
+        ours.bias.copy_(torch.tensor([0.0, 1.0]))
+        ours.running_mean.copy_(torch.tensor([2.0, 0.0]))
+        ours.running_var.copy_(torch.tensor([3.9, 0.8]) + 0.0)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.tensor([4.0, 3.0]).view(1, 2, 1, 1)
+    with pytest.warns(Remark):
+        y = ours(x)
+    # (4 - 2) / 2, and 3 * 3 / sqrt(0.9) + 1
+    expected = torch.tensor([1.0, 9 / 0.9**0.5 + 1])
+    torch.testing.assert_close(y.detach().flatten(), expected)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+    # All other batches are PyTorch's.
+    for shape in ((2, 2, 1, 1), (1, 2, 3, 1)):
+        x = torch.randn(shape)
+        assert torch.equal(ours(x), plain(x))
+    for name, value in plain.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+    assert small_batch_norm_cfg(dict(type='GN', num_groups=2))['type'] == 'GN'

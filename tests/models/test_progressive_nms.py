@@ -77,6 +77,29 @@ def test_nothing_above_the_threshold() -> None:
     assert boxes.shape == (0, 4) and scores.shape == (0,) and labels.shape == (0,)
 
 
+@pytest.mark.parametrize('threshold', [-float('inf'), 0.0, 0.3])
+def test_what_is_not_a_number_is_no_detection(threshold: float) -> None:
+    torch.manual_seed(0)
+    # All apart, so that only the threshold decides.
+    boxes = 20.0 * torch.arange(30)[:, None] + torch.tensor([0, 0, 9, 9])
+    scores = torch.rand(30, 2)
+    scores[::3] = float('nan')
+    scores[1, 0] = float('nan')
+    boxes[4, 2] = float('nan')
+    settings = dict(iou_threshold=0.5, score_threshold=threshold, max_num=100)
+    found, best, _ = progressive_nms(
+        scores, lambda index: boxes[index], **settings
+    )
+    sane = scores > threshold
+    sane[4] = False
+    assert len(found) == sane.sum() and found.isfinite().all()
+    assert torch.equal(best, scores[sane].sort(descending=True).values)
+    whole = progressive_nms(
+        torch.full((30, 2), float('nan')), lambda index: boxes[index], **settings
+    )
+    assert [len(part) for part in whole] == [0, 0, 0]
+
+
 @pytest.mark.parametrize('num_classes', [1, 3, 30])
 def test_the_highest_scores_are_found_among_the_best_anchors(num_classes: int) -> None:
     torch.manual_seed(0)

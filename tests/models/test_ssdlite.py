@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 
 from mmnv3.arch import follow_backbone
 from mmnv3.deploy.graph import build_graph
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from mmnv3.models import MobileNetV3, SSDLiteHead, SSDLiteNeck
 from mmnv3.registry import MODELS
 from tests.models.parity import calibrate_norms, copy_in_order, shake_norms
@@ -296,6 +296,20 @@ def test_an_image_without_objects_trains() -> None:
         *run(parts, torch.rand(1, 3, 320, 320)), empty, metas
     )
     assert losses['loss_cls'][0] > 0 and losses['loss_bbox'][0] == 0
+
+
+def test_one_picture_trains() -> None:
+    """Its last maps have a single value per channel."""
+    torch.manual_seed(0)
+    parts = detector(num_classes=3).train()
+    boxes, metas = targets()
+    with pytest.warns(Remark, match='a batch of one picture'):
+        maps = run(parts, torch.rand(1, 3, 320, 320))
+    losses = parts[2].loss_by_feat(*maps, boxes[:1], metas[:1])
+    sum(map(sum, losses.values())).backward()
+    for name, value in parts.named_parameters():
+        assert value.grad is not None and value.grad.isfinite().all(), name
+    assert parts[1].extra_layers[3][1].pointwise_conv.conv.weight.grad.any()
 
 
 def test_rare_objects_at_first() -> None:

@@ -48,3 +48,11 @@ def test_candidates_are_bounded() -> None:
     assert best[0].tolist() == pytest.approx([0.9, 0])
     _, best, _ = static_nms(boxes[-copies // 2 :], scores[-copies // 2 :], **settings)
     assert best[0].tolist() == pytest.approx([0.9, 0.5])
+
+
+def test_what_is_not_a_number_scores_nothing() -> None:
+    boxes, scores = crowd(200, 4)
+    nan = torch.full_like(scores, float('nan'))
+    for sick in (nan, torch.where(scores > 0.3, nan, scores)):
+        _, best, _ = static_nms(boxes, sick, **SETTINGS)
+        assert torch.equal(best, torch.zeros(1, 20))

@@ -1,10 +1,12 @@
-"""Stops training when the loss is no longer a number."""
+"""Stops training when the loss or the weights are no longer numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmnv3.errors import UserError
 from mmnv3.registry import HOOKS
@@ -12,9 +14,11 @@ from mmnv3.registry import HOOKS
 
 @HOOKS.register_module()
 class StopAtNaNHook(Hook):
-    """Ends training at the first loss that is NaN or infinite.
+    """Ends training at the first loss or weight that is NaN or infinite.
 
-    It runs before checkpoints are saved, so the last checkpoint is a good one.
+    It runs before checkpoints are saved and networks validated. So the last checkpoint
+    is a good one, and no network that diverged becomes the best. A step can break the
+    weights whose loss was still finite; they are looked at where something follows.
 
     Args:
         interval: Iterations between looks at the loss; each look waits for the device.
@@ -32,18 +36,18 @@ class StopAtNaNHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Looks at every loss, at the interval and wherever a checkpoint may follow.
+        """Looks at every loss at the interval, and at the weights before they are used.
 
         Raises:
-            UserError: Names the loss, the iteration, the learning rate and a remedy.
+            UserError: Names the loss, or the first weight, the iteration, the learning
+                rate and a remedy.
         """
-        if not self._is_due(runner, batch_idx):
+        used = self._are_used(runner, batch_idx)
+        if not (used or self.every_n_train_iters(runner, self.interval)):
             return
-        bad = [
-            name
-            for name, value in (outputs or {}).items()
-            if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()
-        ]
+        bad = _not_finite(outputs or {})
+        if not bad and used:
+            bad = _not_finite(runner.model.state_dict())[:1]
         if bad:
             rate = runner.optim_wrapper.get_lr()
             rate = next(iter(rate.values()))[0]
@@ -53,16 +57,29 @@ class StopAtNaNHook(Hook):
                 'optim_wrapper.clip_grad, and resume from the last checkpoint'
             )
 
-    def _is_due(self, runner: Runner, batch_idx: int) -> bool:
+    def _are_used(self, runner: Runner, batch_idx: int) -> bool:
+        """Whether a checkpoint or a validation may follow this iteration."""
         if self.is_last_train_iter(runner):
             return True
-        if self.every_n_train_iters(runner, self.interval):
-            return True
         ends = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        return any(
-            ends and self.every_n_epochs(runner, hook.interval)
-            if hook.by_epoch
-            else self.every_n_train_iters(runner, hook.interval)
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        uses = [(by_epoch, runner.train_loop.val_interval)] + [
+            (hook.by_epoch, hook.interval)
             for hook in runner.hooks
             if isinstance(hook, CheckpointHook)
+        ]
+        return any(
+            ends and self.every_n_epochs(runner, interval)
+            if in_epochs
+            else self.every_n_train_iters(runner, interval)
+            for in_epochs, interval in uses
         )
+
+
+def _not_finite(values: Mapping) -> list[str]:
+    """The names of tensors that hold NaN or an infinite number."""
+    return [
+        name
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()
+    ]

@@ -14,9 +14,17 @@ EPOCH = 7
 
 
 def run(
-    hook: StopAtNaNHook, hooks: Iterable[Hook], iterations: int, bad: int | None = None
+    hook: StopAtNaNHook,
+    hooks: Iterable[Hook],
+    iterations: int,
+    bad: int | None = None,
+    val_interval: int = 1000,
+    broken: int | None = None,
 ) -> list[int]:
-    """Trains in epochs of seven iterations; returns those whose loss was looked at."""
+    """Trains in epochs of seven iterations; returns those whose loss was looked at.
+
+    The loss is NaN from iteration `bad` on, a weight from `broken` on.
+    """
     looked = []
 
     class Loss(dict):
@@ -30,11 +38,15 @@ def run(
         max_iters=iterations,
         hooks=[hook, *hooks],
         train_dataloader=range(EPOCH),
+        train_loop=SimpleNamespace(val_interval=val_interval),
+        model=torch.nn.BatchNorm1d(1),
         optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.5])),
     )
     for index in range(iterations):
         runner.iter, runner.epoch = index, index // EPOCH
         value = torch.tensor(float('nan') if index + 1 == bad else 1.0)
+        if index + 1 == broken:
+            runner.model.running_var.fill_(float('inf'))
         hook.after_train_iter(runner, index % EPOCH, outputs=Loss(loss=value))
     return looked
 
@@ -61,3 +73,15 @@ def test_the_iteration_and_the_remedy_are_named() -> None:
         UserError, match=r'^loss is not finite at iteration 10 .*rate 0\.5; lower'
     ):
         run(StopAtNaNHook(5), [], 20, bad=10)
+
+
+def test_where_a_validation_follows() -> None:
+    assert run(StopAtNaNHook(10), [], 13, val_interval=4) == [4, 8, 10, 12, 13]
+
+
+def test_weights_are_looked_at_before_they_are_used() -> None:
+    hooks = [AtomicCheckpointHook(interval=8)]
+    with pytest.raises(
+        UserError, match=r'^running_var is not finite at iteration 8 .*resume from the'
+    ):
+        run(StopAtNaNHook(3), hooks, 20, broken=5)
