@@ -41,3 +41,21 @@ def draw_legend(entries: dict[str, tuple[int, int, int]], width: int) -> np.ndar
     )
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def add_legend(
+    picture: np.ndarray, entries: dict[str, tuple[int, int, int]]
+) -> np.ndarray:
+    """Puts a legend below a picture.
+
+    Args:
+        picture: (H, W, 3) uint8, RGB.
+        entries: Colours, RGB, by name.
+
+    Returns:
+        The same kind of picture, with white at its right where a name needs more room.
+    """
+    needed = _SWATCH + _CHARACTER * max(map(len, entries), default=0)
+    right = max(0, needed - picture.shape[1])
+    picture = np.pad(picture, ((0, 0), (0, right), (0, 0)), constant_values=255)
+    return np.concatenate([picture, draw_legend(entries, picture.shape[1])])

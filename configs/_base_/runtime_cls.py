@@ -7,11 +7,11 @@ default_scope = 'mmpretrain'
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=True),
     checkpoint=dict(by_epoch=True, interval=1, save_best='accuracy/top1'),
-    visualization=dict(_delete_=True, type='VisualizationHook', interval=1),
+    visualization=dict(_delete_=True, type='mmnv3.ClsVisualizationHook', interval=1),
 )
 visualizer = dict(
     _delete_=True,
-    type='UniversalVisualizer',
+    type='mmnv3.CaptionVisualizer',
     vis_backends=[dict(type='LocalVisBackend')],
     name='visualizer',
 )

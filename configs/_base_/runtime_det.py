@@ -31,7 +31,7 @@ env_cfg = dict(
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(
-    type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer'
+    type='mmnv3.DetectionVisualizer', vis_backends=vis_backends, name='visualizer'
 )
 log_processor = dict(by_epoch=False, window_size=20)
 log_level = 'INFO'

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from mmnv3.deploy.results import Classification, Detections, Result, Segmentation
-from mmnv3.legend import draw_legend
+from mmnv3.legend import add_legend
 
 Colour = tuple[int, ...]
 
@@ -124,7 +124,7 @@ def _draw_classes(
         f'{result.classes[label].partition(",")[0]} {score:.2f}': palette[label]
         for label, score in zip(result.labels, result.scores)
     }
-    return np.concatenate([rgb, draw_legend(entries, rgb.shape[1])])
+    return add_legend(rgb, entries)
 
 
 _DRAW: dict[type, Callable[..., np.ndarray]] = {
@@ -140,8 +140,9 @@ def _with_legend(
     palette: Sequence[Colour],
     labels: np.ndarray,
 ) -> np.ndarray:
-    entries = {classes[label]: palette[label] for label in np.unique(labels)}
-    return np.concatenate([drawn, draw_legend(entries, drawn.shape[1])])
+    return add_legend(
+        drawn, {classes[label]: palette[label] for label in np.unique(labels)}
+    )
 
 
 def _planes(rgb: np.ndarray) -> Tensor:

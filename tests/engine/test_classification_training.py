@@ -56,8 +56,8 @@ def test_train_resume_and_test(folder: Path, tool: Callable, tmp_path: Path) -> 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'accuracy/top1' in done.stdout
-    # The pictures of both classes have the same four names.
-    assert len(list(tmp_path.glob('*/pictures/*.png'))) == 4
+    # The pictures of both classes have the same four names, and none covers another.
+    assert len(list(tmp_path.glob('*/pictures/*.png'))) == 8
 
 
 def test_another_number_of_classes_is_said(
