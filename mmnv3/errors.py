@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,20 @@ def _find_line(error: BaseException) -> str | None:
             'a data-loading process was ended, as happens where memory is short; load '
             f'with fewer (num_workers) ({_first_line(text)})'
         )
+    if _is_of_registry(error):
+        said = str(error.args[0]) if error.args else text
+        return 'the config cannot be built: ' + _first_line(said).partition('. ')[0]
     return None
+
+
+def _is_of_registry(error: BaseException) -> bool:
+    """Whether mmengine refused a part of a config itself.
+
+    It does where the part has no type, an unknown one, or settings that the type does
+    not take.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_code.co_name == 'build_from_cfg'
 
 
 def _system_line(error: OSError, text: str) -> str:

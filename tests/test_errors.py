@@ -146,6 +146,32 @@ def test_what_the_system_refuses_a_data_loading_process(tmp_path: Path, capsys) 
     assert line.startswith("error: No space left on device: 'a.tmp'; make room")
 
 
+@pytest.mark.parametrize(
+    ('part', 'said'),
+    [
+        (dict(type='Nat'), 'Nat is not in the tests::net registry'),
+        (dict(kind='Net'), 'must contain the key "type"'),
+        (dict(type='Net', width=3), "got an unexpected keyword argument 'width'"),
+        (dict(type='Net'), "missing 1 required positional argument: 'depth'"),
+    ],
+)
+def test_parts_of_a_config_that_nothing_is_built_of(part, said, capsys) -> None:
+    registry = Registry('net')
+
+    @registry.register_module()
+    class Net:
+        def __init__(self, depth: int) -> None:
+            raise KeyError('a fault of the class')
+
+    with pytest.raises(SystemExit), one_line_errors():
+        registry.build(part)
+    line = capsys.readouterr().err
+    assert line.startswith('error: the config cannot be built: ') and said in line
+    assert line.count('\n') == 1
+    with pytest.raises(KeyError, match='a fault of the class'), one_line_errors():
+        registry.build(dict(type='Net', depth=3))
+
+
 def test_a_lack_of_memory(capsys) -> None:
     for make in (
         lambda: np.empty(1 << 60, np.uint8),

@@ -10,13 +10,12 @@ Example:
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 # A thread that waits by spinning would take its core from the next model's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmengine.config import DictAction
 
+from mmnv3 import arguments
 from mmnv3.benchmark.latency import benchmark_latency
 from mmnv3.benchmark.timed_model import DEVICES, Request
 from mmnv3.benchmark.training import benchmark_training
@@ -25,16 +24,13 @@ from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 
 
-def _names(text: str) -> list[str]:
-    return text.split(',')
-
-
 @one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'models',
+        type=arguments.name,
         nargs='+',
         metavar='CONFIG',
         help='configs of mmdet, mmseg or mmpretrain, ours or not, or torchvision:NAME; '
@@ -43,44 +39,59 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--task', choices=['latency', 'train'], default='latency')
     parser.add_argument(
         '--backend',
-        type=_names,
+        type=arguments.names,
         default=['pytorch'],
         metavar='NAME[,NAME]',
         help=f'{", ".join(BACKENDS)}; all takes those that are installed',
     )
     parser.add_argument(
         '--precision',
-        type=_names,
+        type=arguments.names,
         default=['fp32'],
         metavar='NAME[,NAME]',
         help=f'{", ".join(PRECISIONS)} or both',
     )
-    parser.add_argument('--checkpoint', help='without one the weights are random')
-    parser.add_argument('--image', help='a picture; without one it is 640x480 of noise')
+    parser.add_argument(
+        '--checkpoint', type=arguments.name, help='without one the weights are random'
+    )
+    parser.add_argument(
+        '--image',
+        type=arguments.name,
+        help='a picture; without one it is 640x480 of noise',
+    )
     parser.add_argument(
         '--calib',
+        type=arguments.name,
         metavar='FOLDER',
         help='pictures to calibrate int8 on; without them it is noise, good for times',
     )
     parser.add_argument(
         '--size',
-        type=int,
+        type=arguments.pixels,
         nargs=2,
         metavar=('WIDTH', 'HEIGHT'),
         help='input pixels; by default what the config tests with',
     )
     parser.add_argument(
-        '--batch', type=int, help='pictures of a call; 1, in training the config’s'
+        '--batch',
+        type=arguments.batch,
+        help='pictures of a call; 1, in training the config’s',
     )
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--threads', type=arguments.threads, default=1)
     parser.add_argument('--device', choices=DEVICES, default='cpu')
-    parser.add_argument('--runs', type=int, help='measured calls; 50, in training 10')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='everything measured')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='a bar chart')
+    parser.add_argument(
+        '--runs', type=arguments.count, help='measured calls; 50, in training 10'
+    )
+    parser.add_argument(
+        '--json', type=arguments.path, metavar='FILE', help='everything measured'
+    )
+    parser.add_argument(
+        '--plot', type=arguments.path, metavar='FILE', help='a bar chart'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=arguments.Settings,
         metavar='KEY=VALUE',
         help='override settings of the configs',
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from mmnv3 import arguments
 from mmnv3.convert import (
     PROJECTS,
     MisfitError,
@@ -29,7 +30,9 @@ from mmnv3.files import check_output
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and converts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='.pth, .safetensors or .tflite file')
+    parser.add_argument(
+        'source', type=arguments.name, help='.pth, .safetensors or .tflite file'
+    )
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument(
         '--from',
@@ -43,15 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=[project for project in PROJECTS if project != 'tflite'],
         help='the file is ours, and this project shall read it',
     )
-    parser.add_argument('--out', required=True, help='file to write')
+    parser.add_argument(
+        '--out', type=arguments.name, required=True, help='file to write'
+    )
     parser.add_argument(
         '--config',
+        type=arguments.name,
         help="the network may be this config's own; from other projects, check the "
         'result against it and take its num_classes',
     )
     args = parser.parse_args(argv)
     check_output('--out', args.out, [args.source, args.config])
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     given = read_state(args.source)
     model = build_model(args.config) if args.config else None
     spec = getattr(getattr(model, 'backbone', None), 'spec', None)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from mmnv3 import arguments
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.errors import one_line_errors
 
@@ -30,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/demo_data'), help='folder to make'
+        '--out',
+        type=arguments.path,
+        default=Path('work_dirs/demo_data'),
+        help='folder to make',
     )
     for field in fields(DemoSpec):
         parser.add_argument(

@@ -12,9 +12,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 
+from mmnv3 import arguments
 from mmnv3.deploy.export import FORMATS, export_config
 from mmnv3.deploy.runtime import PRECISIONS
 from mmnv3.errors import one_line_errors
@@ -25,8 +25,8 @@ from mmnv3.files import check_output
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and exports."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='its trained weights')
+    parser.add_argument('config', type=arguments.name, help='config file')
+    parser.add_argument('checkpoint', type=arguments.name, help='its trained weights')
     parser.add_argument(
         '--format', choices=FORMATS, required=True, help='whose file to write'
     )
@@ -34,18 +34,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         f'{kind.suffixes[0]} ({name})' for name, kind in FORMATS.items()
     )
     parser.add_argument(
-        '--out', help=f'file to write, by default beside the checkpoint: {endings}'
+        '--out',
+        type=arguments.name,
+        help=f'file to write, by default beside the checkpoint: {endings}',
     )
     parser.add_argument(
         '--size',
         nargs=2,
-        type=int,
+        type=arguments.pixels,
         metavar=('W', 'H'),
         help="pixels of the input; by default what the detector's anchors or the "
         "config's test pipeline say",
     )
     parser.add_argument(
-        '--batch', type=int, default=1, help='pictures of one call; 1 by default'
+        '--batch',
+        type=arguments.batch,
+        default=1,
+        help='pictures of one call; 1 by default',
     )
     parser.add_argument(
         '--with-postprocess',
@@ -60,13 +65,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         '--calib',
+        type=arguments.name,
         metavar='DIR',
         help='folder of some 100 to 200 pictures like those the model will see',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=arguments.Settings,
         metavar='KEY=VALUE',
         help='override settings of the config, as in '
         'model.bbox_head.anchor_generator.input_size=256',
@@ -92,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.calib,
     )
     width, height = info.size
-    Console(stderr=True, highlight=False).print(
+    Console(stderr=True, highlight=False, markup=False).print(
         f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels: '
         f'{", ".join(info.outputs)}\nwritten to {out}'
     )

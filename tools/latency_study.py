@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 # A thread that waits by spinning would take its core from the next network's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3 import arguments
 from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output
@@ -27,45 +28,41 @@ from studies.latency.results import read_results
 from studies.latency.studies import STUDIES, find_studies
 
 
-def _names(text: str) -> list[str]:
-    return text.split(',')
-
-
 @one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, measures, and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--out',
-        type=Path,
+        type=arguments.path,
         required=True,
         metavar='FILE.md',
         help='the page; its plots and its numbers, as JSON, go beside it',
     )
     parser.add_argument(
         '--study',
-        type=_names,
+        type=arguments.names,
         default=[],
         metavar='NAME[,NAME]',
         help=f'{", ".join(STUDIES)}; by default all that were not measured yet',
     )
     parser.add_argument(
         '--backend',
-        type=_names,
+        type=arguments.names,
         default=list(DEFAULT_BACKENDS),
         metavar='NAME[,NAME]',
         help=f'{", ".join(BACKENDS)}; by default all but compile',
     )
     parser.add_argument(
         '--runs',
-        type=int,
+        type=arguments.count,
         default=DEFAULT_RUNS,
         help=f'measured calls of each network; {DEFAULT_RUNS}, of the largest pictures '
         'fewer',
     )
     parser.add_argument(
         '--work-dir',
-        type=Path,
+        type=arguments.path,
         default=Path('work_dirs/latency_study'),
         metavar='FOLDER',
         help='where exported networks are kept; remove it when their code changes',
@@ -80,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     only.add_argument(
         '--from',
         dest='source',
-        type=Path,
+        type=arguments.path,
         metavar='FILE.json',
         help='only write the page, from these numbers',
     )

@@ -10,11 +10,11 @@ Example:
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 # A thread that waits by spinning would take its core from the next layer's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3 import arguments
 from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'configs',
+        type=arguments.name,
         nargs='+',
         metavar='CONFIG',
         help='whose layers are measured, and those that a search makes of them',
@@ -36,24 +37,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--backend', default='onnxruntime', help=', '.join(BACKENDS))
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument(
-        '--out', type=Path, metavar='FILE', help='table to write, or to go on with'
+        '--out',
+        type=arguments.path,
+        metavar='FILE',
+        help='table to write, or to go on with',
     )
     action.add_argument(
         '--check',
-        type=Path,
+        type=arguments.path,
         metavar='FILE',
         help='table to check by whole networks, random variants of the configs',
     )
     parser.add_argument(
         '--size',
-        type=int,
+        type=arguments.pixels,
         nargs=2,
         metavar=('W', 'H'),
         help="pixels of the picture; by default each config's own",
     )
-    parser.add_argument('--threads', type=int, default=1, help='of one call; 1')
     parser.add_argument(
-        '--runs', type=int, help='measured calls of each layer or network'
+        '--threads', type=arguments.threads, default=1, help='of one call; 1'
+    )
+    parser.add_argument(
+        '--runs', type=arguments.count, help='measured calls of each layer or network'
     )
     parser.add_argument(
         '--no-grid',
@@ -61,11 +67,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='only the layers of the configs as they are, not those of a search',
     )
     parser.add_argument(
-        '--specs', type=int, default=20, help='networks of --check for each config; 20'
+        '--specs',
+        type=arguments.count,
+        default=20,
+        help='networks of --check for each config; 20',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the random networks')
     parser.add_argument(
-        '--plot', type=Path, metavar='FILE.png', help='plot of what --check found'
+        '--seed', type=arguments.seed, default=0, help='of the random networks'
+    )
+    parser.add_argument(
+        '--plot',
+        type=arguments.path,
+        metavar='FILE.png',
+        help='plot of what --check found',
     )
     args = parser.parse_args(argv)
     check_output('--out', args.out, args.configs)

@@ -15,6 +15,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
+from mmnv3 import arguments
 from mmnv3.engine.config import read_config
 from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
@@ -28,10 +29,12 @@ from mmnv3.search.target import add_search_options, parse_latency
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config whose network is searched anew')
+    parser.add_argument(
+        'config', type=arguments.name, help='config whose network is searched anew'
+    )
     parser.add_argument(
         '--table',
-        type=Path,
+        type=arguments.path,
         required=True,
         metavar='FILE',
         help='latency table of the machine, by tools/latency_table.py; what it lacks '
@@ -53,16 +56,22 @@ def _parser() -> argparse.ArgumentParser:
         'the space, -0.07 of large and -0.15 of small',
     )
     parser.add_argument(
-        '--samples', type=int, default=100, help='networks to try (%(default)s)'
+        '--samples',
+        type=arguments.count,
+        default=100,
+        help='networks to try (%(default)s)',
     )
     parser.add_argument(
         '--batch-size',
-        type=int,
+        type=arguments.count,
         default=10,
         help='networks between two updates of the controller (%(default)s)',
     )
     parser.add_argument(
-        '--iters', type=int, default=100, help='of training a network (%(default)s)'
+        '--iters',
+        type=arguments.count,
+        default=100,
+        help='of training a network (%(default)s)',
     )
     add_search_options(parser, 'nas_', 'networks')
     return parser

@@ -15,6 +15,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
+from mmnv3 import arguments
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.errors import one_line_errors
@@ -28,8 +29,10 @@ from mmnv3.search.target import add_search_options
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of the network to cut')
-    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument(
+        'config', type=arguments.name, help='config of the network to cut'
+    )
+    parser.add_argument('checkpoint', type=arguments.name, help='its weights')
     parser.add_argument(
         '--target-latency',
         required=True,
@@ -38,23 +41,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--table',
-        type=Path,
+        type=arguments.path,
         required=True,
         metavar='FILE',
         help='latency table of the machine',
     )
     parser.add_argument(
-        '--iters', type=int, default=100, help='of training a proposal (%(default)s)'
+        '--iters',
+        type=arguments.count,
+        default=100,
+        help='of training a proposal (%(default)s)',
     )
     parser.add_argument(
         '--rate',
-        type=float,
+        type=arguments.positive,
         default=0.1,
         help="of that training, as a fraction of the config's (%(default)s)",
     )
     parser.add_argument(
         '--delta',
-        type=float,
+        type=arguments.positive,
         default=0.01,
         help='what a step cuts at least, as a fraction of the latency (%(default)s)',
     )

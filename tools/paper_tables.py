@@ -13,6 +13,7 @@ from pathlib import Path
 # The studies stand beside the package, not in it.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from mmnv3 import arguments
 from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output
 from studies.paper.page import render_page, render_tables, write_page
@@ -25,12 +26,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--table',
         action='append',
+        type=arguments.name,
         metavar='1..9',
         help='a table to print; may be repeated; by default the whole page',
     )
     parser.add_argument(
         '--out',
-        type=Path,
+        type=arguments.path,
         metavar='FILE',
         help='write the whole page there, and its figures beside it, in place of '
         'printing',

@@ -11,7 +11,7 @@ import ast
 import time
 from collections.abc import Sequence
 
-from mmnv3 import Predictor
+from mmnv3 import Predictor, arguments
 from mmnv3.deploy.predict_files import predict_files
 from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
@@ -22,29 +22,45 @@ from mmnv3.memory import keep_freed_memory
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, predicts, draws and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('model', help='exported file, or config')
+    parser.add_argument('model', type=arguments.name, help='exported file, or config')
     parser.add_argument(
-        'images', nargs='+', metavar='IMAGES', help='files, or folders with all inside'
+        'images',
+        type=arguments.name,
+        nargs='+',
+        metavar='IMAGES',
+        help='files, or folders with all inside',
     )
-    parser.add_argument('--checkpoint', help="the config's weights; else random ones")
+    parser.add_argument(
+        '--checkpoint',
+        type=arguments.name,
+        help="the config's weights; else random ones",
+    )
     parser.add_argument(
         '--backend',
         help='pytorch, compile, onnxruntime, openvino or litert; by default pytorch, '
         'or what an exported file is for',
     )
-    parser.add_argument('--threads', type=int, help='cores to use; by default all')
     parser.add_argument(
-        '--size', nargs=2, type=int, metavar=('W', 'H'), help='pixels of the input'
+        '--threads', type=arguments.threads, help='cores to use; by default all'
     )
-    parser.add_argument('--batch', type=int, help='pictures of one call')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=arguments.pixels,
+        metavar=('W', 'H'),
+        help='pixels of the input',
+    )
+    parser.add_argument('--batch', type=arguments.batch, help='pictures of one call')
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=arguments.number,
         default=0.3,
         help='what detections must score to be drawn, written and told (0.3)',
     )
-    parser.add_argument('--out', help='folder to draw into')
-    parser.add_argument('--json', help='file to write what was found to')
+    parser.add_argument('--out', type=arguments.name, help='folder to draw into')
+    parser.add_argument(
+        '--json', type=arguments.name, help='file to write what was found to'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -72,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _setting(text: str) -> tuple[str, object]:
-    key, _, value = text.partition('=')
+    key, found, value = text.partition('=')
+    if not found or not key.strip('. '):
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
     try:
         return key, ast.literal_eval(value)
     except (SyntaxError, ValueError):

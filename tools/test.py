@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mmengine.evaluator import DumpResults
 
+from mmnv3 import arguments
 from mmnv3.deploy.exported_model import is_exported, set_exported
 from mmnv3.engine.launch import (
     base_parser,
@@ -27,16 +28,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and tests."""
     parser = base_parser('Test a trained model of a config.')
     parser.add_argument(
-        'checkpoint', help='file that training wrote, or tools/export.py'
+        'checkpoint',
+        type=arguments.name,
+        help='file that training wrote, or tools/export.py',
     )
-    parser.add_argument('--show-dir', help='draw results into this folder of the run')
+    parser.add_argument(
+        '--show-dir',
+        type=arguments.name,
+        help='draw results into this folder of the run',
+    )
     parser.add_argument('--show', action='store_true', help='draw results on screen')
     parser.add_argument(
         '--tta',
         action='store_true',
         help='test-time augmentation: also predict the mirrored picture',
     )
-    parser.add_argument('--out', help='write the predictions to this .pkl file')
+    parser.add_argument(
+        '--out', type=arguments.name, help='write the predictions to this .pkl file'
+    )
     args = parser.parse_args(argv)
     config = load_config(args)
     check_output('--out', args.out, [args.config, args.checkpoint])

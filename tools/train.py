@@ -11,6 +11,7 @@ from collections.abc import Sequence
 # on the same cores that costs training a tenth of its time, or most of it.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3 import arguments
 from mmnv3.engine.launch import (
     base_parser,
     build_runner,
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = base_parser('Train a config.')
     parser.add_argument(
         '--resume',
+        type=arguments.name,
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +35,9 @@ _HEADS = {
 # What ImageNet's networks are made for.
 _CLASSIFIER_SIZE = Size(224, 224)
 
+# What mmengine reads.
+_CONFIG_ENDINGS = ('.py', '.yaml', '.yml', '.json')
+
 # Pictures whose sizes steps are tried on, to see whether they make them all alike.
 _PROBES = (
     Size(640, 480),
@@ -50,13 +56,68 @@ def read_config(path: str, options: dict | None = None) -> Config:
         options: Settings, as ``{'model.test_cfg.score_thr': 0.3}``.
 
     Raises:
-        UserError: When the file is missing.
+        UserError: When the file is missing, cannot be read (with the line where it is
+            wrong), describes no model, or does not take the settings.
     """
     if not Path(path).is_file():
         raise UserError(f'{path}: there is no such config file')
-    config = Config.fromfile(path)
-    config.merge_from_dict(options or {})
+    if Path(path).suffix not in _CONFIG_ENDINGS:
+        raise UserError(f'{path}: configs end in {", ".join(_CONFIG_ENDINGS)}')
+    try:
+        config = Config.fromfile(path)
+    except (Exception, SystemExit) as error:
+        # Whatever is raised while a config's own code runs is that code's fault.
+        raise UserError(_config_fault(path, error)) from error
+    for key, value in (options or {}).items():
+        try:
+            config.merge_from_dict({key: value})
+        except Exception as error:
+            raise UserError(
+                f'{path} does not take the setting {key}={value!r}: {_said(error)}'
+            ) from error
+    model = config.get('model')
+    if not isinstance(model, Mapping) or not model.get('type'):
+        raise UserError(f'{path} describes no model; give it model = dict(type=…)')
     return config
+
+
+def _config_fault(path: str, error: BaseException) -> str:
+    """What is wrong in a config: its file, or that of its base, the line, the error."""
+    file, line, opened = path, None, []
+    # A frame that raises an error anew is walked again.
+    frames = dict(traceback.walk_tb(error.__traceback__))
+    for frame, number in frames.items():
+        if frame.f_code.co_name in ('_file2dict', '_parse_lazy_import'):
+            # What mmengine reads, a base inside of what names it.
+            file, line = frame.f_locals['filename'], None
+            opened.append(os.path.abspath(file))
+        elif frame.f_code.co_filename == file:
+            line = number
+    if len(set(opened)) < len(opened):
+        return f'{path}: its bases lead back to {os.path.basename(file)}; cut the loop'
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object[: error.start].count(b'\n') + 1
+    elif isinstance(error, SyntaxError):
+        found = re.search(r'line (\d+)', str(error))
+        line = error.lineno or (found and int(found[1]))
+    else:
+        line = getattr(error, 'lineno', line)
+    place = path if os.path.abspath(file) == os.path.abspath(path) else file
+    return f'{place}{f", line {line}" if line else ""}: {_said(error)}'
+
+
+def _said(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return 'it is not UTF-8'
+    if isinstance(error, SyntaxError):
+        return re.sub(
+            r'^There are.*?: | \([^()]*line \d+\)$', '', error.msg or 'SyntaxError'
+        )
+    text = str(error).strip().partition('\n')[0]
+    return ': '.join(filter(None, [type(error).__name__, text]))
 
 
 def config_task(config: Config) -> str | None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmnv3 import arguments
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
@@ -21,16 +22,17 @@ from mmnv3.files import check_output
 def base_parser(description: str) -> argparse.ArgumentParser:
     """The options that training and testing share, named as in OpenMMLab's tools."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', type=arguments.name, help='config file')
     parser.add_argument(
         '--work-dir',
+        type=arguments.name,
         help='where logs and models go; by default '
         'work_dirs/ and the name of the config',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=arguments.Settings,
         metavar='KEY=VALUE',
         help='override settings of the config, as in train_cfg.max_iters=100',
     )
@@ -161,8 +163,11 @@ def set_drawing(config: Config, show_dir: str | None, show: bool) -> None:
         show: Whether to open windows.
 
     Raises:
-        UserError: When the config has no visualization hook.
+        UserError: When the config has no visualization hook, or when windows cannot be
+            opened here.
     """
+    if show:
+        _check_display()
     hook = config.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise UserError(
@@ -196,6 +201,22 @@ def set_tta(config: Config) -> None:
             )
     config.model = dict(config.tta_model, module=config.model)
     config.test_dataloader.dataset.pipeline = config.tta_pipeline
+
+
+def _check_display() -> None:
+    from matplotlib import pyplot
+
+    try:
+        # Without a display this is a backend that draws to files alone.
+        backend = pyplot.get_backend()
+        pyplot.switch_backend(backend)
+    except ImportError:
+        backend = 'agg'
+    if backend.lower() == 'agg':
+        raise UserError(
+            '--show opens windows, and there is no display, or no toolkit that '
+            'matplotlib knows; draw to files with --show-dir FOLDER'
+        )
 
 
 def build_runner(config: Config, trains: bool = True) -> Runner:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-from mmengine.config import DictAction
-
+from mmnv3 import arguments
 from mmnv3.arch import NetSpec
 from mmnv3.errors import UserError
 from mmnv3.search.pool import HERE
@@ -38,7 +37,7 @@ def parse_latency(text: str, own: float | None = None) -> float:
     if found:
         unit = _MICROSECONDS[found[2]] if found[2] else own
         value = float(found[1]) * (unit or 0)
-    if not value:
+    if not 0 < value < math.inf:
         also = '' if own is None else ", or a fraction of the seed's, as 0.7"
         raise UserError(
             f'--target-latency {text!r} is no latency; give a positive number and its '
@@ -64,26 +63,29 @@ def add_search_options(
     """
     parser.add_argument(
         '--size',
-        type=int,
+        type=arguments.pixels,
         nargs=2,
         metavar=('WIDTH', 'HEIGHT'),
         help="of the picture that is priced; the config's own by default",
     )
     parser.add_argument(
         '--held-out',
-        type=float,
+        type=arguments.number,
         default=0.2,
         help='fraction of the training set to score on (%(default)s)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of everything random')
+    parser.add_argument(
+        '--seed', type=arguments.seed, default=0, help='of everything random'
+    )
     parser.add_argument(
         '--work-dir',
-        type=Path,
+        type=arguments.path,
         help='where everything goes and an interrupted search continues; by default '
         f'work_dirs/{prefix} and the name of the config',
     )
     parser.add_argument(
         '--ray',
+        type=arguments.name,
         nargs='?',
         const=HERE,
         metavar='ADDRESS',
@@ -92,7 +94,7 @@ def add_search_options(
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=arguments.Settings,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )

@@ -1,6 +1,7 @@
 """What is read from configs, and what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -207,3 +208,66 @@ def test_names_and_colours_of_classes() -> None:
     assert re.match('tench', class_names(photos, 1000)[0])
     assert class_names(Config(dict()), 2) == ('0', '1')
     assert class_colours(Config(dict()), 2) == ()
+
+
+LAZY = (
+    'from mmengine.config import read_base\nwith read_base():\n    from .{} import *\n'
+)
+# The text of a config, and what is said of it.
+WRONG = {
+    'empty.py': ('', 'empty.py describes no model'),
+    'number.py': ('model = 3', 'number.py describes no model'),
+    'itself.py': (
+        "_base_ = 'itself.py'",
+        'itself.py: its bases lead back to itself.py',
+    ),
+    'lazy.py': (LAZY.format('lazy'), 'lazy.py: its bases lead back to lazy.py'),
+    'open.py': ('x = 1\ny = (\n', r"open.py, line 2: '\(' was never closed"),
+    'ends.py': ('x = 1\nreturn\n', "ends.py, line 2: 'return' outside function"),
+    'leaves.py': ('x = 1\nraise SystemExit(3)\n', 'leaves.py, line 2: SystemExit: 3'),
+    'name.py': ('x = 1\ny = z\n', "name.py, line 2: NameError: name 'z' is not"),
+    'base.py': ("x = 1\n_base_ = 'name.py'", 'name.py, line 2: NameError'),
+    'gone.py': ("_base_ = 'nothing.py'", 'nothing.py: FileNotFoundError: .*No such'),
+    'lazy_gone.py': (
+        LAZY.format('no'),
+        'lazy_gone.py: ConfigParsingError: .*no.py not found',
+    ),
+    'latin.py': (
+        'x = 1\ny = "\xe9"'.encode('latin-1'),
+        'latin.py, line 2: it is not U',
+    ),
+    'bytes.py': (bytes(3), 'bytes.py: source code string cannot contain null bytes'),
+    'list.json': ('[1, 2]', 'list.json: AttributeError'),
+    'half.json': ('{"model":\n', 'half.json, line 2: JSONDecodeError'),
+    'half.yaml': ('model: [', 'half.yaml: ParserError'),
+    'words.txt': ('model', 'words.txt: configs end in .py, .yaml, .yml, .json'),
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_configs_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    for each in {name, 'name.py'}:
+        text = WRONG[each][0]
+        text = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / each).write_bytes(text)
+    with pytest.raises(UserError, match=WRONG[name][1]) as refused:
+        read_config(str(tmp_path / name))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_what_is_no_config_file(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / 'gone.py', ''):
+        with pytest.raises(UserError, match='there is no such config file'):
+            read_config(str(path))
+
+
+def test_settings_that_a_config_does_not_take(tmp_path: Path) -> None:
+    path = tmp_path / 'a.py'
+    path.write_text("model = dict(type='Net', neck=dict(width=1))")
+    for setting, said in (
+        ({'model.neck.width.left': 1}, 'setting model.neck.width.left=1: TypeError'),
+        ({'model': 3}, 'describes no model'),
+    ):
+        with pytest.raises(UserError, match=said):
+            read_config(str(path), setting)
+    assert read_config(str(path), {'model.neck': 3}).model.neck == 3

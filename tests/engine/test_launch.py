@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import pyplot
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmnv3.engine.checkpoints import write_checkpoint
-from mmnv3.engine.launch import build_runner, load_config, set_resume, set_tta
+from mmnv3.engine.launch import (
+    build_runner,
+    load_config,
+    set_drawing,
+    set_resume,
+    set_tta,
+)
 from mmnv3.errors import UserError
 from tests.engine.test_checkpoints import write_training
 
@@ -129,7 +136,7 @@ def test_a_launcher_that_did_not_start_the_process_is_refused(
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('LOCAL_RANK', '0')
-    (tmp_path / 'a.py').write_text('a = 1')
+    (tmp_path / 'a.py').write_text("model = dict(type='Net')")
     args = Namespace(
         config=str(tmp_path / 'a.py'),
         cfg_options=None,
@@ -144,3 +151,16 @@ def test_a_launcher_that_did_not_start_the_process_is_refused(
 def test_augmentation_in_testing_needs_a_config_that_says_how() -> None:
     with pytest.raises(UserError, match='has no tta_model; add it as in configs/_base'):
         set_tta(Config(dict(model={})))
+
+
+def test_windows_need_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = dict(type='DetVisualizationHook')
+    config = Config(dict(default_hooks=dict(visualization=hook)))
+    monkeypatch.delenv('DISPLAY', raising=False)
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
+    for backend in ('agg', 'tkagg'):
+        with monkeypatch.context() as changed:
+            changed.setitem(pyplot.rcParams, 'backend', backend)
+            with pytest.raises(UserError, match='--show opens windows, and there is'):
+                set_drawing(config, None, show=True)
+    set_drawing(config, 'drawn', show=False)
