@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import sys
@@ -54,6 +55,10 @@ def one_line_errors() -> Iterator[None]:
     error is a fault of the program, and keeps its traceback. A :class:`Remark` is
     printed as a line, once. Other warnings, talk among developers, are not.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need be no text.
+            stream.reconfigure(errors='backslashreplace')
     try:
         with warnings.catch_warnings():
             _show_only_remarks()
@@ -75,7 +80,8 @@ def _end(line: str, status: int) -> NoReturn:
     except OSError:
         # Whoever read it is gone, or its disk is full: Python would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    print(line, file=sys.stderr)
+    # A name may hold line breaks.
+    print(*line.splitlines(), file=sys.stderr)
     sys.exit(status)
 
 

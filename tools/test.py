@@ -8,11 +8,10 @@ Example:
 
 from collections.abc import Sequence
 
-from mmengine.evaluator import DumpResults
-
 from mmnv3 import arguments
 from mmnv3.deploy.exported_model import is_exported, set_exported
 from mmnv3.engine.launch import (
+    WholeResults,
     base_parser,
     build_runner,
     load_config,
@@ -67,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f'--out {args.out}: must end in .pkl')
     runner = build_runner(config, trains=False)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(WholeResults(args.out))
     runner.test()
 
 

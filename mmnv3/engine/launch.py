@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.fileio import dump
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -16,7 +18,7 @@ from mmnv3 import arguments
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
-from mmnv3.files import check_output
+from mmnv3.files import check_output, whole_or_absent
 
 
 def base_parser(description: str) -> argparse.ArgumentParser:
@@ -217,6 +219,16 @@ def _check_display() -> None:
             '--show opens windows, and there is no display, or no toolkit that '
             'matplotlib knows; draw to files with --show-dir FOLDER'
         )
+
+
+class WholeResults(DumpResults):
+    """mmengine's dump of predictions, as a file that is whole or absent."""
+
+    def compute_metrics(self, results: list) -> dict:
+        """Writes the predictions; there is nothing to tell of them."""
+        with whole_or_absent(self.out_file_path) as partial:
+            dump(results, partial, file_format='pkl')
+        return {}
 
 
 def build_runner(config: Config, trains: bool = True) -> Runner:

@@ -1,5 +1,6 @@
 """What a Runner is started with: checkpoints are opened before it is built."""
 
+import pickle
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.engine.launch import (
+    WholeResults,
     build_runner,
     load_config,
     set_drawing,
@@ -164,3 +166,13 @@ def test_windows_need_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(UserError, match='--show opens windows, and there is'):
                 set_drawing(config, None, show=True)
     set_drawing(config, 'drawn', show=False)
+
+
+def test_predictions_are_written_whole(small_disk: Path) -> None:
+    path = small_disk / 'found.pkl'
+    WholeResults(str(path)).compute_metrics([{'boxes': 1}])
+    assert pickle.loads(path.read_bytes()) == [{'boxes': 1}]
+    with pytest.raises(OSError, match=r'No space left on device: .*found.pkl'):
+        WholeResults(str(path)).compute_metrics(['x' * 100_000])
+    assert pickle.loads(path.read_bytes()) == [{'boxes': 1}]
+    assert list(small_disk.iterdir()) == [path]
