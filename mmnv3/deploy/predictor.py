@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,12 +36,14 @@ Picture = str | Path | np.ndarray
 
 # Jobs in flight for each thread: one that it does and one that waits for it.
 _AHEAD = 2
+# Pipelines that there may be at once, on however few cores.
+_LEAST_PLACES = 4
 # Unreadable files that are named; the others are counted.
 _NAMED = 3
 
 
 class Predictor:
-    """Runs a model on pictures.
+    """Runs a model on pictures, from any number of threads at once.
 
     It starts at the first picture. A config that runs on another backend than PyTorch
     is exported then, and the file kept in the user's cache folder
@@ -83,9 +86,29 @@ class Predictor:
             if number is not None and number < 1:
                 raise UserError(f'{name}={number} must be at least 1')
         self.threads = threads
+        # What makes another one; see `__reduce__`.
+        self._settings = dict(
+            model=model,
+            checkpoint=checkpoint,
+            backend=backend,
+            size=size,
+            batch=batch,
+            options=options,
+        )
         self._source = _source(Path(model), checkpoint, backend, size, batch, options)
-        self._pipeline: Pipeline | None = None
         self._picture_size: Size | None = None
+        # A pipeline is for one thread at a time, so that there are as many as threads
+        # that call at once, up to the cores.
+        self._lock = threading.Lock()
+        self._places = threading.Semaphore(
+            1 if self._source.one_at_a_time else max(_cores(), _LEAST_PLACES)
+        )
+        self._idle: list[Pipeline] = []
+        self._info: ModelInfo | None = None
+
+    def __reduce__(self) -> tuple:
+        """Pickles the settings; the model starts anew, at the first picture there."""
+        return _from_settings, (self._settings, self.threads)
 
     @property
     def info(self) -> ModelInfo:
@@ -94,7 +117,11 @@ class Predictor:
         Raises:
             UserError: When its size depends on the first picture, and there was none.
         """
-        return self._started().info
+        if self._info is None:
+            with self._pipeline():
+                pass  # Starting tells.
+        assert self._info is not None
+        return self._info
 
     def __call__(
         self,
@@ -126,17 +153,21 @@ class Predictor:
 
     def prepare(self, *pictures: np.ndarray) -> np.ndarray:
         """The first stage: a batch of pictures; see :meth:`Pipeline.prepare`."""
-        return self._started(pictures[0]).prepare(*pictures)
+        with self._pipeline(pictures[0]) as pipeline:
+            return pipeline.prepare(*pictures)
 
     def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         """The second stage: the bare network; see :meth:`Pipeline.run`."""
-        return self._started().run(batch)
+        with self._pipeline() as pipeline:
+            # A runtime may write into the same memory again.
+            return {name: part.copy() for name, part in pipeline.run(batch).items()}
 
     def finish(
         self, outputs: dict[str, np.ndarray], sizes: list[tuple[int, int]]
     ) -> list[Result]:
         """The third stage: results; see :meth:`Pipeline.finish`."""
-        return self._started().finish(outputs, sizes)
+        with self._pipeline() as pipeline:
+            return pipeline.finish(outputs, sizes)
 
     def stream(
         self,
@@ -192,7 +223,8 @@ class Predictor:
         else:
             yield unreadable
             return
-        batch = self._started(first).info.batch
+        with self._pipeline(first) as pipeline:
+            batch = pipeline.info.batch
         chunks = [files[at : at + batch] for at in range(0, len(files), batch)]
         cores = self.threads or _cores()
         workers = 1 if self._source.one_at_a_time else min(cores, len(chunks))
@@ -202,25 +234,48 @@ class Predictor:
         yield from _in_threads(partial(_predict_files, idle, use), chunks, workers)
 
     def _predict(self, pictures: list[np.ndarray]) -> list[Result]:
-        return self._started(pictures[0])(pictures) if pictures else []
+        if not pictures:
+            return []
+        with self._pipeline(pictures[0]) as pipeline:
+            return pipeline(pictures)
 
-    def _started(self, picture: np.ndarray | None = None) -> Pipeline:
-        """The pipeline, started for a picture if it has to know one."""
-        if self._pipeline is None:
-            if picture is not None:
+    @contextmanager
+    def _pipeline(self, picture: np.ndarray | None = None) -> Iterator[Pipeline]:
+        """A pipeline for this thread alone, started if none is idle.
+
+        Args:
+            picture: One that the model may have to know to start.
+        """
+        with self._places:
+            try:
+                pipeline = self._idle.pop()
+            except IndexError:
+                pipeline = self._start(self.threads, picture)
+            try:
+                yield pipeline
+            finally:
+                self._idle.append(pipeline)
+
+    def _start(
+        self, threads: int | None, picture: np.ndarray | None = None
+    ) -> Pipeline:
+        source = self._source
+        # Not all runtimes can be loaded twice at once; and one picture is the first.
+        with self._lock:
+            if self._picture_size is None and picture is not None:
                 self._picture_size = picture_size(picture)
-            elif self._source.wants_size:
+            if self._picture_size is None and source.wants_size:
                 raise UserError(
                     'the config tests pictures at their own size, so that the model '
                     'starts with the first one; give it, or a size'
                 )
-            self._pipeline = self._start(self.threads)
-        return self._pipeline
-
-    def _start(self, threads: int | None) -> Pipeline:
-        source = self._source
-        runtime = source.start(threads, self._picture_size)
+            runtime = source.start(threads, self._picture_size)
+            self._info = runtime.info
         return Pipeline(runtime, source.keeps_size, source.wants_size)
+
+
+def _from_settings(settings: dict[str, Any], threads: int | None) -> Predictor:
+    return Predictor(threads=threads, **settings)
 
 
 def _source(

@@ -1,7 +1,9 @@
 """Pictures in, what the config's own model says out."""
 
+import pickle
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from mmnv3.deploy import predictor as predictor_module
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.errors import Remark, UserError
 from tests.deploy.cases import CASES
+from tests.deploy.tiny import write_tiny
 
 BACKENDS = ('pytorch', 'onnxruntime', 'openvino')
 
@@ -341,3 +344,46 @@ print([m for m in sys.modules if m in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain')])
     )
     assert out.splitlines() == ['False', 'a.png True', '[]']
     assert (tmp_path / 'drawn' / 'a.png').is_file()
+
+
+@pytest.mark.parametrize('kind', ['onnx', 'openvino', 'pytorch'])
+def test_threads_get_what_one_gets(tmp_path, kind) -> None:
+    path = write_tiny(tmp_path, kind)
+    pictures = [noise(60, 40, seed) for seed in range(8)]
+    predict = Predictor(path, threads=1)
+    with ThreadPoolExecutor(4) as pool:  # The first calls start the model at once.
+        found = list(pool.map(predict, pictures * 10))
+    expected = [predict(picture) for picture in pictures]
+    for result, wanted in zip(found, expected * 10, strict=True):
+        np.testing.assert_array_equal(result.boxes, wanted.boxes)
+        np.testing.assert_array_equal(result.scores, wanted.scores)
+
+
+def test_threads_share_a_config(weights) -> None:
+    predict = weights.predictor('wide')
+    pictures = [noise(60, 40, seed) for seed in range(4)]
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(predict, pictures * 5))
+    assert torch.get_num_threads() == before
+    for result, wanted in zip(found, [predict(x) for x in pictures] * 5, strict=True):
+        np.testing.assert_array_equal(result.boxes, wanted.boxes)
+
+
+def test_a_predictor_pickles_its_settings(tmp_path) -> None:
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=1, batch=1)
+    picture = noise(60, 40)
+    expected = predict(picture)
+    other = pickle.loads(pickle.dumps(predict))
+    assert other.threads == 1
+    np.testing.assert_array_equal(other(picture).boxes, expected.boxes)
+
+
+def test_an_abandoned_stream_frees_its_threads(tmp_path) -> None:
+    for number in range(20):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), noise(60, 40, number))
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=2)
+    found = predict.stream(sorted(tmp_path.glob('*.png')), progress=True)
+    next(found)
+    del found
+    assert not [t for t in threading.enumerate() if t.name.startswith('mmnv3')]
