@@ -37,6 +37,10 @@ class UserError(ValueError):
     The command-line tools print it without a traceback.
     """
 
+    def __str__(self) -> str:
+        """The line, in which names of files that are no UTF-8 can be printed."""
+        return super().__str__().encode(errors='backslashreplace').decode()
+
 
 class Remark(UserWarning):
     """Something that a person should know although all goes on; one line.

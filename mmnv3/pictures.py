@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import re
+import struct
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from mmnv3.errors import UserError
 
-# The end of a whole file, by its beginning. Decoders paint what is missing grey and
-# report success.
-_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
+# How many pixels a picture may have, where the environment says no other number:
+# as many as Pillow's own, which a phone's camera reaches.
+_MAX_PIXELS_VARIABLE = 'MMNV3_MAX_IMAGE_PIXELS'
+_MAX_PIXELS = 178_956_970
+
+# What decoders raise for files that are damaged; OpenCV gives None as well.
+_DECODER_ERRORS = (
+    cv2.error,
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+# Where the next marker of a JPEG file may be: neither stuffed, nor one that restarts.
+_JPEG_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')
+_JPEG_END = 0xD9
+_JPEG_WITHOUT_LENGTH = (0x01, 0xD8)
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 # What arrays of so many channels become.
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -31,7 +56,7 @@ def read_picture(path: str | Path) -> np.ndarray:
         (H, W, 3) uint8, BGR.
 
     Raises:
-        UserError: When the file is missing, truncated or not a picture.
+        UserError: When the file is missing, truncated, not a picture or too large.
     """
     return load_picture(path, lambda path: Path(path).read_bytes(), _decode)
 
@@ -52,24 +77,96 @@ def load_picture(
         What ``decode`` gives.
 
     Raises:
-        UserError: When the file is missing, truncated or not a picture.
+        UserError: When the file is missing, truncated, not a picture or too large.
     """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        # Opening a pipe would wait for ever.
+        raise UserError(f'{path}: a picture is a file, and this is a device or a pipe')
     try:
         content = bytes(fetch(str(path)))
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:
+        # A name may hold what none of a file can.
+        reason = getattr(error, 'strerror', None) or error
         raise UserError(f'{path}: cannot be opened ({reason})') from None
-    for start, end in _ENDS.items():
-        # Some cameras pad the file, so the end is looked for, not at, the end.
-        if content.startswith(start) and end not in content[-4096:]:
-            raise UserError(f'{path}: the picture is truncated')
+    pixels, whole = _look_at(content)
+    if pixels > (limit := _max_pixels()):
+        raise UserError(
+            f'{path}: the picture has {pixels} pixels, more than {limit}; if it shall '
+            f'be read, set the environment variable {_MAX_PIXELS_VARIABLE} to more'
+        )
+    if not whole:
+        raise UserError(f'{path}: the picture is truncated')
     try:
         picture = decode(content) if content else None
-    except (cv2.error, OSError, SyntaxError):  # As OpenCV and Pillow say it.
+    except _DECODER_ERRORS:
         picture = None
     if picture is None:
         raise UserError(f'{path}: not a readable picture')
     return picture
+
+
+def _max_pixels() -> int:
+    given = os.environ.get(_MAX_PIXELS_VARIABLE, str(_MAX_PIXELS))
+    if not given.isdecimal():
+        raise UserError(
+            f'{_MAX_PIXELS_VARIABLE} is {given!r}; set it to a number of pixels'
+        )
+    return int(given)
+
+
+def _look_at(content: bytes) -> tuple[int, bool]:
+    """Looks at a picture without decoding it.
+
+    Decoders paint what is missing of a JPEG or PNG file grey and report success; of
+    other formats they notice it. What follows the end of the picture does not matter:
+    some cameras pad the file, others append a video.
+
+    Returns:
+        How many pixels it says that it has, 0 where it does not; and whether it is
+        whole.
+    """
+    if content.startswith(b'\xff\xd8'):
+        return _look_at_jpeg(content)
+    if content.startswith(b'\x89PNG\r\n\x1a\n'):
+        return _look_at_png(content)
+    try:
+        with Image.open(BytesIO(content)) as picture:
+            return picture.width * picture.height, True
+    except Image.DecompressionBombError:
+        return _MAX_PIXELS + 1, True
+    except _DECODER_ERRORS:
+        # Not Pillow's; OpenCV knows more formats, and has a limit of its own for them.
+        return 0, True
+
+
+def _look_at_jpeg(content: bytes) -> tuple[int, bool]:
+    """As ITU T.81, annex B: segments of known length, and scans up to a marker."""
+    pixels, place = 0, 2
+    while found := _JPEG_MARKER.search(content, place):
+        marker, place = content[found.end() - 1], found.end()
+        if marker == _JPEG_END:
+            return pixels, True
+        if marker in _JPEG_WITHOUT_LENGTH:
+            continue
+        if marker in _JPEG_FRAMES and len(content) >= place + 7:
+            height, width = struct.unpack_from('>HH', content, place + 3)
+            pixels = max(pixels, width * height)
+        place += int.from_bytes(content[place : place + 2], 'big')
+    return pixels, False
+
+
+def _look_at_png(content: bytes) -> tuple[int, bool]:
+    """As the W3C's PNG, 5.3: chunks of length, name, data and checksum."""
+    pixels, place = 0, 8
+    while place + 12 <= len(content):
+        length, name = struct.unpack_from('>I4s', content, place)
+        if name == b'IHDR' and len(content) >= place + 16:
+            width, height = struct.unpack_from('>II', content, place + 8)
+            pixels = width * height
+        place += 12 + length
+        if name == b'IEND':
+            return pixels, place <= len(content)
+    return pixels, False
 
 
 def _decode(content: bytes) -> np.ndarray | None:

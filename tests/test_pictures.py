@@ -1,13 +1,20 @@
 """Pictures of every kind become the same kind of array."""
 
+import os
+import struct
+import zlib
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmnv3.errors import UserError
-from mmnv3.pictures import as_picture, list_files, read_picture
+from mmnv3.pictures import as_picture, list_files, load_picture, read_picture
+from tests.mutate import mutate
 
 
 @pytest.fixture
@@ -98,3 +105,123 @@ def test_folders_are_listed_with_what_is_inside(tmp_path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_files(tmp_path) == [tmp_path / 'a/c.jpg', tmp_path / 'b.jpg']
+
+
+def encoded(kind: str, picture: np.ndarray, **options: object) -> bytes:
+    content = BytesIO()
+    Image.fromarray(picture[..., ::-1]).save(content, kind, **options)
+    return content.getvalue()
+
+
+KINDS = {
+    'jpeg': partial(encoded, 'JPEG'),
+    'progressive': partial(encoded, 'JPEG', progressive=True),
+    'with restarts': partial(encoded, 'JPEG', restart_marker_blocks=1),
+    'with a thumbnail': lambda picture: encoded(
+        'JPEG', picture, exif=b'Exif\0\0' + encoded('JPEG', picture[:4, :4])
+    ),
+    'png': partial(encoded, 'PNG'),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_follows_a_picture_does_not_matter(kind, colour, tmp_path) -> None:
+    whole = KINDS[kind](colour)
+    path = tmp_path / 'a'
+    path.write_bytes(whole)
+    expected = read_picture(path)
+    noise = np.random.default_rng(2).bytes(100_000)
+    for more in (bytes(9999), noise, b'\xff' * 9999, whole[: len(whole) // 2]):
+        path.write_bytes(whole + more)
+        np.testing.assert_array_equal(read_picture(path), expected)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_truncation_is_told(kind, colour, tmp_path) -> None:
+    whole = KINDS[kind](colour)
+    path = tmp_path / 'a'
+    for length in range(8, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match='the picture is truncated'):
+            read_picture(path)
+
+
+def test_pictures_that_are_too_large_are_refused_undecoded(
+    colour, tmp_path, monkeypatch
+) -> None:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(name + data)
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', checksum)
+
+    header = struct.pack('>IIBBBBB', 20000, 20000, 8, 2, 0, 0, 0)
+    huge = tmp_path / 'huge.png'
+    huge.write_bytes(
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + chunk(b'IDAT', zlib.compress(b''))
+        + chunk(b'IEND', b'')
+    )
+    with pytest.raises(
+        UserError, match=r'400000000 pixels, more than 178956970; .* set'
+    ):
+        load_picture(
+            huge, lambda path: Path(path).read_bytes(), lambda _: pytest.fail()
+        )
+    for kind in ('png', 'jpg', 'bmp', 'webp', 'tiff'):
+        path = write(tmp_path / f'a.{kind}', colour)
+        monkeypatch.setenv('MMNV3_MAX_IMAGE_PIXELS', '239')
+        with pytest.raises(
+            UserError, match=r'240 pixels, more than 239; .*MMNV3_MAX_IM'
+        ):
+            read_picture(path)
+        monkeypatch.setenv('MMNV3_MAX_IMAGE_PIXELS', '240')
+        assert read_picture(path).shape == (12, 20, 3)
+    monkeypatch.setenv('MMNV3_MAX_IMAGE_PIXELS', 'many')
+    with pytest.raises(UserError, match=r"^MMNV3_MAX_IMAGE_PIXELS is 'many'; set it"):
+        read_picture(path)
+
+
+def test_pipes_and_devices_are_refused(tmp_path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    for path in (tmp_path / 'pipe', Path('/dev/zero')):
+        with pytest.raises(UserError, match=f'^{path}: a picture is a file'):
+            read_picture(path)
+
+
+def test_any_name_is_read_or_told(colour, tmp_path) -> None:
+    plain = write(tmp_path / 'a.png', colour)
+    strange = tmp_path / os.fsdecode(b'\xff\xfe.png')
+    plain.rename(strange)
+    np.testing.assert_array_equal(read_picture(strange), colour)
+    for name in ('gone', '\0', '\ud800'):
+        with pytest.raises(UserError, match='cannot be opened') as error:
+            read_picture(f'{strange}{name}')
+        assert str(error.value).isprintable() or name == '\0'
+        str(error.value).encode()
+
+
+def check_mutated_pictures(count: int, path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    seeds = [make(picture) for make in KINDS.values()]
+    seeds += [encoded(kind, picture) for kind in ('BMP', 'GIF', 'TIFF', 'WEBP', 'PPM')]
+    read = 0
+    for seed in range(count):
+        path.write_bytes(mutate(seeds[seed % len(seeds)], seed))
+        try:
+            found = read_picture(path)
+        except UserError as error:
+            assert str(error).startswith(str(path)) and '\n' not in str(error), seed
+        else:
+            assert found.dtype == np.uint8 and found.shape[2:] == (3,), seed
+            read += 1
+    assert 0 < read < count
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_mutated_pictures_are_read_or_told(tmp_path) -> None:
+    check_mutated_pictures(300, tmp_path / 'a')
+
+
+@pytest.mark.slow  # Half a minute: the one above with many more cases.
+def test_many_mutated_pictures_are_read_or_told(tmp_path) -> None:
+    check_mutated_pictures(5000, tmp_path / 'a')

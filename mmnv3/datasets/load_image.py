@@ -31,13 +31,17 @@ def read_image(
         (H, W, 3) uint8, BGR, by default.
 
     Raises:
-        UserError: When the file is missing, truncated or not a picture.
+        UserError: When the file is missing, truncated, not a picture or too large.
     """
     return load_picture(
         path,
         partial(fileio.get, backend_args=backend_args),
         partial(mmcv.imfrombytes, **kwargs),
     )
+
+
+# So many damaged pictures one after another are no accident.
+_TOO_MANY = 100
 
 
 @TRANSFORMS.register_module()
@@ -55,12 +59,14 @@ class LoadCheckedImage(LoadImageFromFile):
         super().__init__(**kwargs)
         self.skip_damaged = skip_damaged or self.ignore_empty
         self.damaged: set[str] = set()
+        self._in_a_row = 0
 
     def transform(self, results: dict) -> dict | None:
         """Adds ``img``, ``img_shape`` and ``ori_shape``.
 
         Raises:
-            UserError: When the picture is damaged and may not be skipped.
+            UserError: When the picture is damaged and may not be skipped, or the last
+                hundred were.
         """
         path = results['img_path']
         try:
@@ -74,6 +80,12 @@ class LoadCheckedImage(LoadImageFromFile):
         except UserError as error:
             if not self.skip_damaged:
                 raise
+            self._in_a_row += 1
+            if self._in_a_row >= _TOO_MANY:
+                raise UserError(
+                    f'{error}, as the {_TOO_MANY - 1} drawn before it: check data_root '
+                    'and data_prefix'
+                ) from None
             if path not in self.damaged:
                 self.damaged.add(path)
                 print_log(
@@ -82,6 +94,7 @@ class LoadCheckedImage(LoadImageFromFile):
                     level=logging.WARNING,
                 )
             return None
+        self._in_a_row = 0
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results

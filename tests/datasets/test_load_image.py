@@ -108,3 +108,14 @@ def test_training_skips_and_counts(
     ]
     with pytest.raises(UserError):
         LoadCheckedImage().transform(dict(img_path=str(tmp_path / 'a')))
+
+
+def test_training_gives_up_where_nothing_can_be_read(
+    picture: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    load = LoadCheckedImage(skip_damaged=True)
+    for name in ['gone'] * 99 + ['a.png'] + ['gone'] * 99:
+        load.transform(dict(img_path=str(tmp_path / name)))
+    with pytest.raises(UserError, match=r'gone: cannot be opened .*, as the 99 drawn'):
+        load.transform(dict(img_path=str(tmp_path / 'gone')))
