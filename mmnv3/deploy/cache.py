@@ -29,6 +29,7 @@ def cached_export(
     size: Sequence[int] | None = None,
     batch: int = 1,
     postprocess: bool = False,
+    anew: bool = False,
 ) -> Path:
     """The exported file of a config; exports where there is none yet.
 
@@ -42,6 +43,7 @@ def cached_export(
         size: Of the input, (width, height); the config's own for None.
         batch: Pictures of one call.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
+        anew: Whether a file that is there is made again, since it is damaged.
 
     Raises:
         UserError: When the model cannot be exported, or the folder not be written.
@@ -52,7 +54,7 @@ def cached_export(
     key = _key(config, checkpoint, format_name, size, batch, postprocess)
     name = f'{Path(config.filename).stem}-{key}{FORMATS[format_name].suffixes[0]}'
     out = user_cache_path('mmnv3') / 'exports' / name
-    if out.is_file():
+    if out.is_file() and not anew:
         return out
     try:
         with warnings.catch_warnings():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,12 +16,17 @@ import numpy as np
 from mmnv3.deploy.drawing import draw
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Classification, Detections, Result, Segmentation
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.pictures import list_files
+from mmnv3.tasks import DETECTION
 
 # So many pictures get a line each.
 _FEW = 20
+# Endings of pictures in 8-bit colour; .pgm is grey, .hdr real numbers.
+_COLOUR = frozenset(
+    ('.bmp', '.jpeg', '.jpg', '.jpe', '.png', '.ppm', '.tif', '.tiff', '.webp')
+)
 
 
 def predict_files(
@@ -36,7 +44,8 @@ def predict_files(
         sources: Files, and folders with their subfolders.
         out: Folder to draw into, under the pictures' names and in their trees.
         json_file: File to write results to: a list of ``file``, ``size`` (width,
-            height) and ``found``, see :func:`as_json`.
+            height) and ``found``, see :func:`as_json`; an item a line, without the
+            list, where its name ends in ``.jsonl``.
         threshold: Detections that score more are drawn, written and told.
         tell: Takes a line about a picture, where there are at most 20.
 
@@ -49,9 +58,9 @@ def predict_files(
     """
     places = collect(sources)
     if out is not None:
-        check_targets(places, Path(out))
+        check_targets(places, Path(out), predictor.files)
 
-    def use(file: Path, picture: np.ndarray, result: Result) -> tuple[str, dict]:
+    def use(file: Path, picture: np.ndarray, result: Result) -> tuple[str, dict, float]:
         found = above(result, threshold)
         line = f'{file}: {in_words(found)}'
         if out is not None:
@@ -59,31 +68,70 @@ def predict_files(
             palette = predictor.info.palette
             write_picture(target, draw(picture, found, palette, threshold))
             line += f' → {target}'
+        score = _best_score(result)
         if json_file is None:
-            return line, {}
+            return line, {}, score
         size = picture.shape[1], picture.shape[0]
-        return line, dict(file=str(file), size=size, found=as_json(found))
+        row = dict(file=str(file), size=size, found=as_json(found))
+        return line, row, score
 
-    rows, count = [], 0
+    count, best = 0, 0.0
     progress = None if len(places) > _FEW else False
-    for _, (line, row) in predictor.stream(list(places), progress, use):
-        count += 1
-        if len(places) <= _FEW:
-            tell(line)
-        if json_file is not None:
-            rows.append(row)
-    if json_file is not None:
-        _write_json(Path(json_file), rows)
+    with _json_writer(json_file) as write:
+        for _, (line, row, score) in predictor.stream(list(places), progress, use):
+            count += 1
+            best = max(best, score)
+            if len(places) <= _FEW:
+                tell(line)
+            write(row)
+    if predictor.info.task == DETECTION and best <= threshold:
+        warnings.warn(
+            f'nothing scores more than {threshold:g} in any picture, the best '
+            f'{best:.2g}; take a lower threshold, or weights that are trained for such '
+            'pictures',
+            Remark,
+            stacklevel=2,
+        )
     return count
 
 
-def _write_json(path: Path, rows: list[dict]) -> None:
+def _best_score(result: Result) -> float:
+    """The highest score of a picture's detections; 0 where there are none."""
+    if not isinstance(result, Detections):
+        return 0.0
+    return float(result.scores.max(initial=0))
+
+
+@contextmanager
+def _json_writer(path: str | Path | None) -> Iterator[Callable[[dict], None]]:
+    """Writes rows as they come, so that memory does not grow with them.
+
+    Args:
+        path: The file, which appears when all is written: a list, or where it ends in
+            ``.jsonl`` a row in each line. None writes nothing.
+
+    Yields:
+        What takes a row.
+    """
+    if path is None:
+        yield lambda row: None
+        return
+    lines = Path(path).suffix == '.jsonl'
+    begin, between, end = ('', '\n', '\n') if lines else ('[\n', ',\n', '\n]\n')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_or_absent(path) as partial:
-            lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-            partial.write_text('[\n' + ',\n'.join(lines) + '\n]\n', encoding='utf-8')
+        with whole_or_absent(path) as partial, partial.open('w', encoding='utf-8') as f:
+            separator = begin
+
+            def write(row: dict) -> None:
+                nonlocal separator
+                f.write(separator + json.dumps(row, ensure_ascii=False))
+                separator = between
+
+            yield write
+            f.write((begin if separator == begin else '') + end)
     except OSError as error:
+        if error.filename not in (None, str(path)):
+            raise
         raise UserError(f'{path} cannot be written ({error.strerror})') from None
 
 
@@ -101,9 +149,14 @@ def collect(sources: Iterable[str | Path]) -> dict[Path, Path]:
     """
     places: dict[Path, Path] = {}
     taken: set[Path] = set()
-    for source in map(Path, sources):
-        if not source.exists():
+    for given in sources:
+        if not str(given).strip():
+            raise UserError('the name of a picture is empty; name a file or a folder')
+        source = Path(given)
+        if not os.path.exists(source):
             raise UserError(f'{source}: there is no such file or folder')
+        if not source.is_dir() and not source.is_file():
+            raise UserError(f'{source} is a pipe or a device; name a file or a folder')
         files = list_files(source) if source.is_dir() else [source]
         if not files:
             raise UserError(f'{source}: the folder is empty')
@@ -124,18 +177,24 @@ def collect(sources: Iterable[str | Path]) -> dict[Path, Path]:
     return places
 
 
-def check_targets(places: dict[Path, Path], out: Path) -> None:
-    """Checks that no picture would be overwritten by what is drawn into it.
+def check_targets(
+    places: dict[Path, Path], out: Path, model_files: Iterable[Path] = ()
+) -> None:
+    """Checks that nothing that is read would be overwritten by what is drawn.
 
     Args:
         places: What :func:`collect` returns.
         out: The output folder.
+        model_files: The model's files.
 
     Raises:
         UserError: When one would.
     """
     files = {file.resolve() for file in places}
+    others = {file.resolve() for file in model_files}
     for place in places.values():
+        if (out / place).resolve() in others:
+            raise UserError(f'{out / place} is the model; draw into another folder')
         if (out / place).resolve() in files:
             raise UserError(
                 f'{out / place} is one of the pictures; draw into another folder'
@@ -149,9 +208,9 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         UserError: When that fails.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _, content = cv2.imencode(path.suffix, picture)
-        path.write_bytes(content.tobytes())
+        with whole_or_absent(path) as partial:
+            partial.write_bytes(content.tobytes())
     except OSError as error:
         raise UserError(f'{path} cannot be written ({error.strerror})') from None
 
@@ -232,4 +291,5 @@ def _percent(parts: Sequence[tuple[str, float]]) -> str:
 
 def _writable(place: Path) -> Path:
     """A name under which a picture can be written."""
-    return place if cv2.haveImageWriter(place.name) else place.with_suffix('.png')
+    fits = place.suffix.lower() in _COLOUR and cv2.haveImageWriter(place.name)
+    return place if fits else place.with_suffix('.png')

@@ -87,7 +87,7 @@ class Predictor:
                 raise UserError(f'{name}={number} must be at least 1')
         self.threads = threads
         # What makes another one; see `__reduce__`.
-        self._settings = dict(
+        self._settings: dict[str, Any] = dict(
             model=model,
             checkpoint=checkpoint,
             backend=backend,
@@ -109,6 +109,12 @@ class Predictor:
     def __reduce__(self) -> tuple:
         """Pickles the settings; the model starts anew, at the first picture there."""
         return _from_settings, (self._settings, self.threads)
+
+    @property
+    def files(self) -> list[Path]:
+        """What the model is read from: its file, or config and checkpoint."""
+        given = self._settings['model'], self._settings['checkpoint']
+        return [Path(file) for file in given if file is not None]
 
     @property
     def info(self) -> ModelInfo:

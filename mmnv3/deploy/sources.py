@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmnv3.deploy.info import OUTPUTS, PLAIN
 from mmnv3.deploy.runtime import (
     BACKENDS,
+    DamagedFile,
     Runtime,
     check_backend,
     file_format,
@@ -160,7 +162,8 @@ class ConfigSource(Source):
             return run_graph(*self._graph(size), self._backend, threads)
         from mmnv3.deploy.cache import cached_export
 
-        path = cached_export(
+        export = partial(
+            cached_export,
             self._config,
             self._checkpoint,
             format_name,
@@ -168,7 +171,10 @@ class ConfigSource(Source):
             batch=self._batch,
             postprocess=postprocesses_inside(self._task, format_name),
         )
-        return load_runtime(path, threads)
+        try:
+            return load_runtime(export(), threads)
+        except DamagedFile:
+            return load_runtime(export(anew=True), threads)
 
     def _graph(self, size: Size) -> tuple[ExportGraph, ModelInfo]:
         from mmnv3.deploy.export import describe_graph

@@ -9,8 +9,10 @@ import torch
 from mmnv3.deploy import cache, export
 from mmnv3.deploy.cache import cached_export
 from mmnv3.deploy.runtime import FORMATS
+from mmnv3.deploy.sources import ConfigSource
 from mmnv3.engine.config import read_config
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
+from tests.deploy.tiny import INFO, write_tiny
 
 CONFIG = 'configs/ssdlite_mnv3_small_demo.py'
 
@@ -104,3 +106,20 @@ def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     with pytest.raises(UserError, match=r'cannot be written \(.*set XDG_CACHE_HOME'):
         cached_export(read_config(CONFIG), None, 'onnx')
+
+
+def test_a_damaged_export_is_made_anew(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    made = []
+
+    def export_config(config, checkpoint, out, *args, **settings) -> None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.append(write_tiny(out.parent, 'onnx').rename(out))
+        if len(made) == 1:
+            out.write_bytes(out.read_bytes()[:5000])
+
+    monkeypatch.setattr(export, 'export_config', export_config)
+    with pytest.warns(Remark, match='random weights'):
+        source = ConfigSource(CONFIG, None, 'onnxruntime', None, None, None)
+    assert source.start(1, None).info == INFO
+    assert len(made) == 2 and made[0] == made[1]

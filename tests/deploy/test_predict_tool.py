@@ -1,6 +1,7 @@
 """The command that predicts."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ from mmnv3.deploy.predict_files import (
 )
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Classification, Segmentation
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
+from tests.deploy.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,3 +127,59 @@ def test_masks_and_classes_in_words_and_json() -> None:
     result = Classification(scores, np.array([1, 0]), ('cat', 'dog'))
     assert in_words(result) == 'dog 60%, cat 30%'
     assert as_json(result)[1] == {'class': 'cat', 'score': 0.3}
+
+
+def test_rows_are_written_as_they_come(tmp_path) -> None:
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=1)
+    files = [picture(tmp_path / f'{number}.png', number) for number in range(3)]
+    whole, lines = tmp_path / 'a.json', tmp_path / 'a.jsonl'
+    for path in (whole, lines):
+        predict_files(predict, files, None, path, tell=lambda line: None)
+    rows = json.loads(whole.read_text())
+    assert [row['file'] for row in rows] == list(map(str, files))
+    assert [json.loads(line) for line in lines.read_text().splitlines()] == rows
+
+    def stop(line: str) -> None:
+        assert len(list(tmp_path.glob('b.json*'))) == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predict, files, None, tmp_path / 'b.json', tell=stop)
+    assert not list(tmp_path.glob('b.json*'))
+
+
+def test_odd_sources_are_one_line(tmp_path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    for source, message in (
+        ('', 'is empty; name a file'),
+        (tmp_path / 'pipe', 'pipe is a pipe or a device'),
+        ('/dev/null', '/dev/null is a pipe or a device'),
+    ):
+        with pytest.raises(UserError, match=message):
+            collect([source])
+
+
+def test_grey_formats_are_drawn_in_another(tmp_path) -> None:
+    model = write_tiny(tmp_path, 'onnx')
+    file = tmp_path / 'a.pgm'
+    cv2.imwrite(str(file), np.full((10, 15), 7, np.uint8))
+    predict_files(Predictor(model), [file], tmp_path / 'out', tell=lambda line: None)
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a.png']
+
+
+def test_the_model_is_not_drawn_over(tmp_path) -> None:
+    model = write_tiny(tmp_path, 'onnx')
+    file, out = picture(tmp_path / 'a.png'), tmp_path / 'out'
+    out.mkdir()
+    (out / 'a.png').symlink_to(model)
+    before = model.read_bytes()
+    with pytest.raises(UserError, match=r'a\.png is the model'):
+        predict_files(Predictor(model), [file], out)
+    assert model.read_bytes() == before
+
+
+def test_a_detector_that_finds_nothing_says_so(tmp_path) -> None:
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=1)
+    file = picture(tmp_path / 'a.png')
+    with pytest.warns(Remark, match=r'nothing scores more than 0\.99 in any picture'):
+        predict_files(predict, [file], threshold=0.99, tell=lambda line: None)
