@@ -46,6 +46,7 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
 
+auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=650)
 default_hooks = dict(checkpoint=dict(interval=650))
 param_scheduler = [

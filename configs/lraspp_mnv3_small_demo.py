@@ -75,6 +75,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=800)
 default_hooks = dict(checkpoint=dict(interval=800))
 optim_wrapper = dict(optimizer=dict(lr=0.1))

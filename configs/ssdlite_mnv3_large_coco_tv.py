@@ -33,6 +33,7 @@ model = dict(
         max_per_img=300,
     ),
 )
+tta_model = dict(tta_cfg=dict(nms=dict(iou_threshold=0.55), max_per_img=300))
 train_dataloader = dict(batch_size=24)
 
 train_cfg = dict(

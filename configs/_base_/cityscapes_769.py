@@ -27,6 +27,17 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+# With test-time augmentation, which also looks at the mirrored picture.
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [test_pipeline[-1]],
+        ],
+    ),
+]
 
 # Four processes of 4 make DeepLab's batch of 16.
 train_dataloader = dict(

@@ -26,6 +26,17 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
+# With test-time augmentation, which also looks at the mirrored picture.
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [test_pipeline[-1]],
+        ],
+    ),
+]
 
 # 32 processes of 128 make the paper's batch of 4096.
 train_dataloader = dict(

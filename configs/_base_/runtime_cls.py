@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=True, interval=1, save_best='accuracy/top1'),
     visualization=dict(_delete_=True, type='mmnv3.ClsVisualizationHook', interval=1),
 )
+tta_model = dict(_delete_=True, type='AverageClsScoreTTA')
 visualizer = dict(
     _delete_=True,
     type='mmnv3.CaptionVisualizer',

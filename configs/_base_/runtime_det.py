@@ -24,6 +24,11 @@ custom_hooks = [
     dict(type='mmnv3.CurvesHook'),
     dict(type='mmnv3.KeepMemoryHook'),
 ]
+# How the detections of a picture and its mirror image are joined.
+tta_model = dict(
+    type='DetTTAModel',
+    tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.6), max_per_img=100),
+)
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(save_best='mIoU'),
     visualization=dict(_delete_=True, type='SegVisualizationHook', interval=1),
 )
+tta_model = dict(_delete_=True, type='SegTTAModel')
 visualizer = dict(
     _delete_=True,
     type='mmnv3.LegendVisualizer',

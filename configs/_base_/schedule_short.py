@@ -9,3 +9,5 @@ optim_wrapper = dict(
     # The rate is high for so small a batch; the first steps need the limit.
     clip_grad=dict(max_norm=10),
 )
+# For --auto-scale-lr; the rates are for the batches of the configs.
+auto_scale_lr = dict(enable=False, base_batch_size=16)

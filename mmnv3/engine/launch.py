@@ -202,7 +202,11 @@ def set_tta(config: Config) -> None:
                 'leave out --tta'
             )
     config.model = dict(config.tta_model, module=config.model)
-    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+    dataset = config.test_dataloader.dataset
+    # Sets that repeat others.
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = config.tta_pipeline
 
 
 def _check_display() -> None:

@@ -19,6 +19,7 @@ from mmnv3.engine.config import (
 from mmnv3.errors import UserError
 from mmnv3.resizing import CenterCrop, Pad, Resize, ResizeEdge
 from mmnv3.size import Size
+from mmnv3.tasks import DETECTION
 from tests.conftest import ROOT
 
 CLASSIFIER = {'head': {}}
@@ -271,3 +272,37 @@ def test_settings_that_a_config_does_not_take(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             read_config(str(path), setting)
     assert read_config(str(path), {'model.neck': 3}).model.neck == 3
+
+
+CONFIGS = sorted(Path(ROOT, 'configs').glob('*.py'))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_augmentation_in_testing_is_the_test_pipeline_and_its_mirror_image(
+    path: Path,
+) -> None:
+    config = read_config(str(path))
+    plain = [dict(step) for step in config.test_dataloader.dataset.pipeline]
+    *steps, augment = config.tta_pipeline
+    assert augment.type == 'TestTimeAug'
+    flips, (pack,) = augment.transforms
+    assert [flip.prob for flip in flips] == [0, 1]
+    assert [dict(step) for step in steps] == plain[:-1]
+    assert pack.type == plain[-1]['type']
+    if 'meta_keys' in pack:
+        # Where a picture's boxes are turned back, it must be known that they were.
+        wanted = (*plain[-1]['meta_keys'], 'flip', 'flip_direction')
+        assert tuple(pack.meta_keys) == wanted
+    if config_task(config) == DETECTION:
+        own = config.model.test_cfg
+        assert config.tta_model.tta_cfg == dict(
+            nms=own.nms, max_per_img=own.max_per_img
+        )
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_a_rate_says_for_which_batch_it_is(path: Path) -> None:
+    """So that every toolbox's --auto-scale-lr has something to scale from."""
+    config = read_config(str(path))
+    batch = config.auto_scale_lr.base_batch_size
+    assert config.auto_scale_lr.enable or batch == config.train_dataloader.batch_size
