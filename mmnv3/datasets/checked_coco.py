@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -13,14 +11,9 @@ from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
 from mmnv3.datasets.checked_pipeline import CheckedPipeline
+from mmnv3.datasets.coco_file import read_coco
 from mmnv3.errors import UserError
 from mmnv3.registry import DATASETS
-
-_KEYS = {
-    'images': ('id', 'file_name', 'width', 'height'),
-    'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
-    'categories': ('id', 'name'),
-}
 
 
 @DATASETS.register_module()
@@ -50,7 +43,7 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
         Args:
             path: Of the file, or of what was fetched of it.
         """
-        data = _read(path, self.ann_file, self.test_mode)
+        data = read_coco(path, self.ann_file, self.test_mode)
         classes = list(self.metainfo['classes'])
         names = [category['name'] for category in data['categories']]
         if missing := [name for name in classes if name not in names]:
@@ -94,36 +87,6 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
                 level=logging.WARNING,
             )
         return kept
-
-
-def _read(path: str, name: str, without_annotations: bool) -> dict[str, Any]:
-    """Reads a file as COCO's, whose name in errors is the one that the config has."""
-    try:
-        data = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(
-            f'{name}: there is no such annotation file; set data_root and ann_file'
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f'{name}: not a readable JSON file ({error})') from None
-    if without_annotations and isinstance(data, dict):
-        # As COCO's own files of the pictures that only its server can score.
-        data.setdefault('annotations', [])
-    if not isinstance(data, dict) or any(
-        not isinstance(data.get(key), list) for key in _KEYS
-    ):
-        raise UserError(
-            f'{name} is not a COCO annotation file: it needs the lists '
-            f'{", ".join(_KEYS)}'
-        )
-    for part, keys in _KEYS.items():
-        for index, item in enumerate(data[part]):
-            if missing := [key for key in keys if key not in item]:
-                raise UserError(
-                    f'{name} is not a COCO annotation file: {part}[{index}] lacks '
-                    f'{missing[0]!r}'
-                )
-    return data
 
 
 def _dropped(data: dict[str, Any], known: set[int]) -> Counter[str]:
