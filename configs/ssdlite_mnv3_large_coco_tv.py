@@ -31,6 +31,7 @@ model = dict(
         nms_pre_per_class=300,
         score_thr=0.001,
         max_per_img=300,
+        clip_after_nms=False,
     ),
 )
 tta_model = dict(tta_cfg=dict(nms=dict(iou_threshold=0.55), max_per_img=300))

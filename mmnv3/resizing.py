@@ -6,24 +6,19 @@ OpenMMLab: exported files carry their steps with them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass
-from dataclasses import fields as dataclass_fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from mmnv3.errors import UserError
 from mmnv3.size import Size
 
-# No step of a file makes a longer side, in pixels; OpenCV's own functions stop there.
-_LONGEST = 2**15 - 1
-
-# mmcv's names.
+# mmcv's names, and TensorFlow 1's one way.
 INTERPOLATIONS: dict[str, dict[str, Any]] = {
+    'tensorflow': {'bilinear': None},
     'cv2': {
         'nearest': cv2.INTER_NEAREST,
         'bilinear': cv2.INTER_LINEAR,
@@ -51,7 +46,8 @@ class Resize:
         keep_ratio: Whether the picture only grows or shrinks until its long side has
             the longer, or its short side the shorter number.
         interpolation: A name of :data:`INTERPOLATIONS`.
-        backend: ``'cv2'`` or ``'pillow'``.
+        backend: ``'cv2'``, ``'pillow'``, or ``'tensorflow'`` for
+            :func:`resize_tf`, which gives float32.
     """
 
     size: Size
@@ -193,66 +189,14 @@ def step_to_dict(step: Step) -> dict[str, Any]:
 
 
 def step_from_dict(fields: Mapping[str, Any]) -> Step:
-    """The inverse of :func:`step_to_dict`.
-
-    Raises:
-        UserError: When there is no such step, or when it has no such setting or value.
-    """
-    values = dict(fields) if isinstance(fields, Mapping) else {}
-    kind = _STEPS.get(str(values.pop('type', None)))
-    if kind is None:
-        raise UserError(f'{fields!r} is no step; possible: {", ".join(_STEPS)}')
-    known = {field.name: field.default for field in dataclass_fields(kind)}
-    for name, value in values.items():
-        usual = known.get(name, MISSING)
-        fits = name in known and _FITS[name](value)
-        # Only what has no size by default may have none.
-        if not fits and not (value is None and usual is None):
-            raise UserError(f'{kind.__name__} has no {name}={value!r}')
-    missing = [n for n, usual in known.items() if usual is MISSING and n not in values]
-    if missing:
-        raise UserError(f'{kind.__name__} lacks {", ".join(missing)}')
-    for name, convert in (('size', lambda value: Size(*value)), ('value', tuple)):
-        if values.get(name):
-            values[name] = convert(values[name])
-    step = kind(**values)
-    backend = getattr(step, 'backend', 'cv2')
-    how = getattr(step, 'interpolation', 'bilinear')
-    if how not in INTERPOLATIONS.get(backend, ()):
-        raise UserError(f'{backend} has no interpolation {how!r}')
-    return step
-
-
-def _is_side(value: object) -> bool:
-    return type(value) is int and 0 < value <= _LONGEST
-
-
-# What the fields of steps may be in JSON.
-_FITS: dict[str, Callable[[Any], bool]] = {
-    'size': lambda value: (
-        isinstance(value, (list, tuple))
-        and len(value) == 2
-        and all(map(_is_side, value))
-    ),
-    'scale': _is_side,
-    'divisor': _is_side,
-    'edge': lambda value: value in ('short', 'long', 'width', 'height'),
-    'interpolation': lambda value: isinstance(value, str),
-    'backend': lambda value: isinstance(value, str),
-    'keep_ratio': lambda value: isinstance(value, bool),
-    'square': lambda value: isinstance(value, bool),
-    'normalized': lambda value: isinstance(value, bool),
-    'value': lambda value: (
-        isinstance(value, (list, tuple))
-        and len(value) == 3
-        and all(map(is_number, value))
-    ),
-}
-
-
-def is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number; there, true is none."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    """The inverse of :func:`step_to_dict`."""
+    values = dict(fields)
+    kind = _STEPS[values.pop('type')]
+    if values.get('size'):
+        values['size'] = Size(*values['size'])
+    if 'value' in values:
+        values['value'] = tuple(values['value'])
+    return kind(**values)
 
 
 def picture_size(picture: np.ndarray) -> Size:
@@ -265,7 +209,46 @@ def _resize(
 ) -> np.ndarray:
     if picture_size(picture) == size:
         return picture
+    if backend == 'tensorflow':
+        return resize_tf(picture, size)
     how = INTERPOLATIONS[backend][interpolation]
     if backend == 'pillow':
         return np.asarray(Image.fromarray(picture).resize(size, how))
     return cv2.resize(picture, size, interpolation=how)
+
+
+def resize_tf(picture: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes as TensorFlow 1's ``ResizeBilinear`` does by default.
+
+    Output pixel i is read at i · (input / output), without the shift of half a pixel
+    that others have and without antialiasing (``align_corners`` and
+    ``half_pixel_centers`` false). So all Object Detection API networks of that time saw
+    their pictures.
+
+    Args:
+        picture: (H, W, C) uint8 or float32.
+        size: Pixels.
+
+    Returns:
+        (height, width, C) float32, unrounded.
+    """
+    given = picture_size(picture)
+    (left, right, across), (top, bottom, down) = (
+        _neighbours(old, new) for old, new in zip(given, size)
+    )
+    across, down = across[:, None], down[:, None, None]
+    above, below = picture[top], picture[bottom]
+
+    def between(row: np.ndarray) -> np.ndarray:
+        first = row[:, left].astype(np.float32)
+        return first + (row[:, right] - first) * across
+
+    upper = between(above)
+    return upper + (between(below) - upper) * down
+
+
+def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels that each new one lies between, and how far it is from the first."""
+    places = np.arange(new, dtype=np.float32) * np.float32(old / new)
+    first = places.astype(np.int64)
+    return first, np.minimum(first + 1, old - 1), places - first.astype(np.float32)

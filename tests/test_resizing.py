@@ -15,6 +15,7 @@ from mmnv3.resizing import (
     content_size,
     output_size,
     picture_size,
+    resize_tf,
     step_from_dict,
     step_to_dict,
 )
@@ -23,8 +24,8 @@ from mmnv3.size import Size
 SIZES = ((640, 480), (333, 500), (97, 41), (64, 64), (50, 201))
 WAYS = [
     dict(backend=backend, interpolation=name)
-    for backend, names in INTERPOLATIONS.items()
-    for name in names
+    for backend in ('cv2', 'pillow')
+    for name in INTERPOLATIONS[backend]
 ]
 
 
@@ -87,3 +88,19 @@ def test_letterboxes(registry) -> None:
         dict(pad_to_square=True),
     ):
         check(registry, resize, dict(type='Pad', **pad))
+
+
+def test_tensorflow_reads_without_a_shift_by_hand() -> None:
+    """Five pixels to four: read at 0, 1.25, 2.5 and 3.75; two rows to one: at 0."""
+    row = np.array([0, 8, 16, 40, 80], np.uint8)
+    picture = np.stack([row, row + 100])[..., None].repeat(3, 2)
+    found = resize_tf(picture, Size(4, 1))
+    assert found.dtype == np.float32 and found.shape == (1, 4, 3)
+    np.testing.assert_allclose(found[0, :, 0], [0, 10, 28, 70])
+    # Enlarged, the last column has nothing behind it: 0, 0.5, 1, 1.5 of two pixels.
+    larger = resize_tf(picture[:, :2], Size(4, 2))
+    np.testing.assert_allclose(larger[0, :, 0], [0, 4, 8, 8])
+
+
+def test_the_transform_and_the_step_are_tensorflows() -> None:
+    check(MMDET, dict(type='mmnv3.ResizeTF', scale=(64, 48)))

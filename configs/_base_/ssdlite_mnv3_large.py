@@ -57,6 +57,7 @@ model = follow_backbone(
             nms=dict(type='nms', iou_threshold=0.6),
             score_thr=1e-8,
             max_per_img=100,
+            clip_after_nms=True,
         ),
     )
 )

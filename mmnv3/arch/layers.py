@@ -49,14 +49,16 @@ class Network:
 
         Args:
             backbone: With the keys of ``MobileNetV3``, all of them optional: ``arch``,
-                ``width``, ``tail``, ``output_stride``, ``dilation`` and ``padding``;
-                others are ignored.
+                ``width``, ``tail``, ``gate``, ``output_stride``, ``dilation`` and
+                ``padding``; others are ignored.
 
         Raises:
             UserError: When there is no such network.
         """
         shape = {
-            key: backbone[key] for key in ('arch', 'width', 'tail') if key in backbone
+            key: backbone[key]
+            for key in ('arch', 'width', 'tail', 'gate')
+            if key in backbone
         }
         built = {
             key: backbone[key]
@@ -92,8 +94,8 @@ class Layer:
         kernel: Kernel size.
         stride: Stride.
         dilation: Dilation.
-        act: ``'relu'``, ``'relu6'``, ``'hswish'``, ``'sigmoid'``, ``'hsigmoid'`` or
-            None; of squeeze-and-excite its gate.
+        act: ``'relu'``, ``'relu6'``, ``'hswish'``, ``'sigmoid'``, ``'hsigmoid'``,
+            ``'hsigmoid_tf'`` or None; of squeeze-and-excite its gate.
         hidden: Hidden channels of squeeze-and-excite.
         residual: Whether the block's input is added to the output.
         padding: ``'same'`` as TensorFlow pads, or ``'symmetric'``; they differ where

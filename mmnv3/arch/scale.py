@@ -1,4 +1,4 @@
-"""Changing widths: the width multiplier, by the rule of the paper's counts."""
+"""Changing a table: the width multiplier, by the paper's counts, and the gates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmnv3.arch.spec import ConvSpec, NetSpec, make_divisible
+from mmnv3.arch.spec import GATES, ConvSpec, NetSpec, check_choice, make_divisible
 from mmnv3.errors import UserError
 
 
@@ -74,3 +74,23 @@ def scale_width(spec: NetSpec, width: float) -> NetSpec:
 def _scale_conv(conv: ConvSpec, width: float) -> ConvSpec:
     applies = {'always': True, 'up': width > 1, 'never': False}[conv.scaled]
     return replace(conv, out=make_divisible(conv.out * width)) if applies else conv
+
+
+def set_gate(spec: NetSpec, gate: str | None) -> NetSpec:
+    """Gives every squeeze-and-excite of a network another gate.
+
+    Args:
+        spec: The network.
+        gate: One of :data:`mmnv3.arch.spec.GATES`; None leaves the network's own.
+
+    Raises:
+        UserError: For any other gate.
+    """
+    if gate is None:
+        return spec
+    check_choice('gate', gate, GATES)
+    blocks = tuple(
+        replace(block, se=block.se and replace(block.se, gate=gate))
+        for block in spec.blocks
+    )
+    return replace(spec, blocks=blocks)

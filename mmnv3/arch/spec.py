@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mmnv3.errors import UserError
 
 ACTIVATIONS = ('relu', 'relu6', 'hswish')
-GATES = ('hsigmoid', 'sigmoid')
+GATES = ('hsigmoid', 'hsigmoid_tf', 'sigmoid')
 OUTPUT_STRIDES = (32, 16, 8)
 DILATIONS = ('tensorflow', 'torchvision')
 PADDINGS = ('same', 'symmetric')
@@ -90,7 +90,9 @@ class SqueezeExcite:
             its ``'input'`` (MnasNet).
         ratio: That fraction.
         divisor: The hidden width is a multiple of it; 1 truncates as MnasNet does.
-        gate: ``'hsigmoid'`` (MobileNetV3, Section 5.2) or ``'sigmoid'``.
+        gate: ``'hsigmoid'``, ReLU6(x + 3) / 6 (MobileNetV3, Section 5.2);
+            ``'hsigmoid_tf'``, the same times 0.16667 instead, as the original code
+            computes it (slim ``mobilenet_v3.py``); or ``'sigmoid'``.
     """
 
     of: str = 'expand'

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from mmnv3.arch.io import load_spec
-from mmnv3.arch.scale import scale_width
+from mmnv3.arch.scale import scale_width, set_gate
 from mmnv3.arch.spec import BlockSpec, ConvSpec, NetSpec, SqueezeExcite
 from mmnv3.arch.tails import apply_tail
 from mmnv3.errors import UserError
@@ -221,17 +221,20 @@ def get_spec(
     arch: str | os.PathLike[str] | NetSpec = 'large',
     width: float = 1.0,
     tail: str | None = None,
+    gate: str | None = None,
 ) -> NetSpec:
-    """Finds a network and edits it: first the task's tail, then the width.
+    """Finds a network and edits it: first the task's tail, then width and gates.
 
     Args:
         arch: A name of :data:`ZOO`, the path of a ``.json`` specification, or a
             specification.
         width: Width multiplier.
         tail: ``'detection'``, ``'segmentation'`` or None.
+        gate: Of every squeeze-and-excite, one of :data:`mmnv3.arch.spec.GATES`; None
+            leaves the network's own.
 
     Raises:
-        UserError: For an unknown name, an impossible width or tail; lists what is
+        UserError: For an unknown name, an impossible width, tail or gate; lists what is
             possible.
     """
     if isinstance(arch, NetSpec):
@@ -245,4 +248,4 @@ def get_spec(
             f'arch={arch!r} is unknown; possible: {", ".join(ZOO)}, or the path of '
             'a .json specification'
         )
-    return scale_width(apply_tail(spec, tail), width)
+    return set_gate(scale_width(apply_tail(spec, tail), width), gate)

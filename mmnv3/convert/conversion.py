@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmnv3.arch import NetSpec
 from mmnv3.convert.formats import FORMATS, OURS
@@ -16,8 +17,6 @@ from mmnv3.errors import UserError
 # The ids from 1 to 90 that COCO announced and never used.
 _UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(number for number in range(1, 91) if number not in _UNUSED)
-# The anchors of a cell in torchvision's detector.
-_ANCHORS = 6
 
 # Batch normalisation that does nothing, where a file has it folded into its kernels.
 _EPS = 1e-3
@@ -80,6 +79,8 @@ def to_ours(
             state[key] = _neutral(key, shape)
     if network.form.task == 'detection':
         state = _background_last(state)
+        if network.form.layout == 'tensorflow':
+            state = _swap_axes(_each_anchor(state, lambda rows: rows[:, :-1]))
     if num_classes:
         state = _select_classes(state, network.num_classes, num_classes)
     left_out = tuple(key for key in given if is_ignored(key, network.form))
@@ -107,11 +108,18 @@ def from_ours(
         if form.project == project
         and form.task in (network.form.task, 'backbone')
         and form.holds(network.arch, network.width, network.tail)
+        and form.layout == network.form.layout
     ]
     if not forms or project == 'tflite':
         raise UserError(f'{project} has no network that could hold {network}')
     form = forms[0]
-    if form.task == 'detection':
+    if form.task == 'detection' and form.layout == 'tensorflow':
+        # A class that nothing scores and nothing reads.
+        given = _each_anchor(
+            _swap_axes(given),
+            lambda rows: F.pad(rows.movedim(1, -1), (1, 0)).movedim(-1, 1),
+        )
+    elif form.task == 'detection':
         given = _background_first(given)
     state = {}
     for part in form.parts(network.spec, None):
@@ -160,7 +168,8 @@ def _select_classes(
         return dict(state)
     if detector and (given, wanted) == (91, 80):
         # Ids from 1 stand from 0 here, and the background is last.
-        kept = [number - 1 for number in COCO_IDS] + [90]
+        rows = len(state['bbox_head.cls_convs.0.1.bias']) // _count_anchors(state, 0)
+        kept = [number - 1 for number in COCO_IDS] + list(range(90, rows))
         return _each_anchor(state, lambda rows: rows[:, kept])
     if not detector and (given, wanted) == (1001, 1000):
         # TensorFlow's ImageNet classifiers begin with a background.
@@ -181,6 +190,21 @@ def _each_anchor(
     edited = dict(state)
     for key, value in state.items():
         if key.startswith('bbox_head.cls_convs.') and key.split('.')[3] == '1':
-            rows = edit(value.unflatten(0, (_ANCHORS, -1)))
-            edited[key] = rows.flatten(0, 1)
+            anchors = _count_anchors(state, int(key.split('.')[2]))
+            edited[key] = edit(value.unflatten(0, (anchors, -1))).flatten(0, 1)
     return edited
+
+
+def _count_anchors(state: Mapping[str, Tensor], level: int) -> int:
+    """The anchors of a cell of a level, by the four numbers that each has for a box."""
+    return len(state[f'bbox_head.reg_convs.{level}.1.bias']) // 4
+
+
+def _swap_axes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Puts x before y in a detector's boxes, or y before x."""
+    return {
+        key: value.unflatten(0, (-1, 4))[:, [1, 0, 3, 2]].flatten(0, 1)
+        if key.startswith('bbox_head.reg_convs.') and key.split('.')[3] == '1'
+        else value
+        for key, value in state.items()
+    }

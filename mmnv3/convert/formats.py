@@ -32,6 +32,10 @@ class CheckpointFormat:
         tails: Their tails.
         eps: Of the project's batch normalisation.
         padding: Of its strided convolutions.
+        gate: Of its networks' squeeze-and-excites.
+        layout: Of a detector's anchors. In ``'torchvision'``'s the background is the
+            first class; in ``'tensorflow'``'s classes are scored by sigmoids, and the
+            background is a class without a meaning.
         ignored: Prefixes of what has no counterpart here.
     """
 
@@ -45,6 +49,8 @@ class CheckpointFormat:
     tails: tuple[str | None, ...] = (None,)
     eps: float = 1e-3
     padding: str = 'symmetric'
+    gate: str = 'hsigmoid'
+    layout: str = 'torchvision'
     ignored: tuple[str, ...] = ()
 
     def holds(
@@ -111,6 +117,36 @@ def _torchvision_detector() -> tuple[tuple[Part, ...], ...]:
     return (tuple(extra), tuple(heads))
 
 
+def _tensorflow_detector() -> tuple[tuple[Part, ...], ...]:
+    def normed(ours: str, scope: str) -> Part:
+        return Part(ours, scope, f'{scope}/BatchNorm')
+
+    extra = [
+        normed(f'neck.extra_layers.{level}.{ours}', name)
+        for level in range(_LEVELS - 2)
+        for ours, suffix in (
+            ('0', '1'),
+            ('1.depthwise_conv', '2_depthwise'),
+            ('1.pointwise_conv', '2'),
+        )
+        for name in [f'FeatureExtractor/MobilenetV3/extra_{level + 2}_{suffix}']
+    ]
+    heads = [
+        part
+        for ours, theirs in (
+            ('cls_convs', 'ClassPredictor'),
+            ('reg_convs', 'BoxEncodingPredictor'),
+        )
+        for level in range(_LEVELS)
+        for name in [f'BoxPredictor_{level}/{theirs}']
+        for part in (
+            normed(f'bbox_head.{ours}.{level}.0', f'{name}_depthwise'),
+            Part(f'bbox_head.{ours}.{level}.1', name),
+        )
+    ]
+    return (tuple(extra), tuple(heads))
+
+
 def _our_detector() -> tuple[tuple[Part, ...], ...]:
     return tuple(
         tuple(
@@ -131,6 +167,14 @@ _TORCHVISION_SEGMENTER = (
         Part('decode_head.low_seg', 'classifier.low_classifier'),
     ),
 )
+_TENSORFLOW_SEGMENTER = (
+    (
+        Part('decode_head.conv', 'aspp0', 'aspp0/BatchNorm'),
+        Part('decode_head.pool_conv', 'image_pooling'),
+        Part('decode_head.conv_seg', 'decoder/decoder_conv0'),
+        Part('decode_head.low_seg', 'decoder/feature_projection0'),
+    ),
+)
 _OUR_SEGMENTER = (
     (
         Part('decode_head.conv', 'decode_head.conv.conv', 'decode_head.conv.bn'),
@@ -145,6 +189,11 @@ OURS = (
         'mmnv3', 'detection', 'bbox_head.cls_convs.0.1.weight',
         _prefixed(naming.ours, 'backbone.'), _our_detector(),
         widths=_WIDTHS, tails=('detection', None),
+    ),
+    CheckpointFormat(
+        'mmnv3', 'detection', 'bbox_head.cls_convs.0.1.weight',
+        _prefixed(naming.ours, 'backbone.'), _our_detector(),
+        widths=_WIDTHS, tails=('detection', None), layout='tensorflow',
     ),
     CheckpointFormat(
         'mmnv3', 'segmentation', 'decode_head.low_seg.weight',
@@ -199,6 +248,24 @@ FORMATS = (
     CheckpointFormat(
         'mmseg', 'backbone', 'layer0.conv.weight',
         _prefixed(naming.openmmlab, ''), archs=('large', 'small'), padding='same',
+    ),
+    CheckpointFormat(
+        'tensorflow', 'detection', 'FeatureExtractor/MobilenetV3/Conv.weight',
+        _prefixed(naming.tensorflow, 'FeatureExtractor/MobilenetV3/'),
+        _tensorflow_detector(), widths=_WIDTHS, tails=('detection', None),
+        padding='same', gate='hsigmoid_tf', layout='tensorflow',
+    ),
+    CheckpointFormat(
+        'tensorflow', 'segmentation', 'aspp0.weight',
+        _prefixed(naming.tensorflow, 'MobilenetV3/'), _TENSORFLOW_SEGMENTER,
+        widths=_WIDTHS, tails=('segmentation', None), padding='same',
+        gate='hsigmoid_tf',
+    ),
+    CheckpointFormat(
+        'tensorflow', 'classification', 'MobilenetV3/Conv.weight',
+        _prefixed(naming.tensorflow, 'MobilenetV3/'),
+        _classifier('MobilenetV3/Conv_2', 'MobilenetV3/Logits/Conv2d_1c_1x1'),
+        widths=_WIDTHS, padding='same', gate='hsigmoid_tf',
     ),
     CheckpointFormat(
         'tflite', 'classification', '0.weight',

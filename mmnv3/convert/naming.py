@@ -184,6 +184,18 @@ def openmmlab(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
             yield _part(stage, layer, (name, None) if 'se.' in layer else _cbn(name))
 
 
+def tensorflow(spec: NetSpec, prefix: str = 'MobilenetV3/') -> Iterator[Part]:
+    """Scopes of slim, as :func:`mmnv3.convert.tensorflow.from_variables` has them."""
+    table = {'se.reduce': 'squeeze_excite/Conv', 'se.expand': 'squeeze_excite/Conv_1'}
+    for index, (stage, layers) in enumerate(_stages(spec).items()):
+        block = 'expanded_conv' + (f'_{index - 1}' if index > 1 else '')
+        scopes = {'stem': 'Conv', 'last': 'Conv_1'}
+        for layer in layers:
+            name = prefix + scopes.get(stage, f'{block}/{table.get(layer, layer)}')
+            norm = None if 'se.' in layer else f'{name}/BatchNorm'
+            yield _part(stage, layer, (name, norm))
+
+
 def tflite(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
     """Numbers in the order of computation, the classifier's head included."""
     number = 0

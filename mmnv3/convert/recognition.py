@@ -242,10 +242,9 @@ def _build_heads(
             taps = tuple(tap.channels for tap in find_taps(spec, ('C4', 'C5')))
             target['neck'] = SSDLiteNeck(taps)
             target['bbox_head'] = SSDLiteHead(
-                max(classes - 1, 1),
+                classes,
                 ssdlite_levels(taps),
-                dict(type='mmnv3.SSDLiteAnchorGenerator', layout='torchvision'),
-                loss_cls=None,
+                dict(type='mmnv3.SSDLiteAnchorGenerator', layout=network.form.layout),
             )
         if 'decode_head' in held:
             target['decode_head'] = LRASPPHead(

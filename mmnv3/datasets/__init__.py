@@ -8,6 +8,7 @@ from mmnv3.datasets.checked_segmentation import (
 )
 from mmnv3.datasets.load_image import LoadCheckedImage
 from mmnv3.datasets.load_labels import LoadCheckedLabels
+from mmnv3.datasets.resize_tf import ResizeTF
 
 __all__ = [
     'CheckedCityscapesDataset',
@@ -17,4 +18,5 @@ __all__ = [
     'CheckedSegDataset',
     'LoadCheckedImage',
     'LoadCheckedLabels',
+    'ResizeTF',
 ]

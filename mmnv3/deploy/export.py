@@ -295,6 +295,7 @@ def _suppression(test_cfg: Mapping) -> dict:
         iou_threshold=float(nms['iou_threshold']),
         max_detections=int(test_cfg['max_per_img']),
         max_per_class=int(test_cfg.get('nms_pre_per_class', -1)),
+        clip_after_nms=bool(test_cfg.get('clip_after_nms', False)),
     )
 
 

@@ -23,6 +23,7 @@ from mmnv3.deploy.info import FINAL_OUTPUTS, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.errors import UserError
 from mmnv3.models.nms import static_nms
 from mmnv3.models.ssdlite import anchor_size, flatten_maps
+from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
 # Height and width of the windows that a picture is seen in, and of their steps.
@@ -129,9 +130,10 @@ class DetectionGraph(ExportGraph):
             image: Normalised pictures, (N, 3, H, W).
 
         Returns:
-            Before suppression, the boxes of all anchors, x1 y1 x2 y2 in pixels inside
-            the picture, (N, A, 4), and probabilities, (N, A, num_classes). With
-            ``postprocess``, what :func:`mmnv3.models.nms.static_nms` returns.
+            Before suppression, the boxes of all anchors, x1 y1 x2 y2 in pixels, inside
+            the picture unless they are clipped afterwards, (N, A, 4), and
+            probabilities, (N, A, num_classes). With ``postprocess``, what
+            :func:`mmnv3.models.nms.static_nms` returns.
         """
         head = self.model.bbox_head
         score_maps, box_maps = head(self.model.extract_feat(image))
@@ -143,7 +145,10 @@ class DetectionGraph(ExportGraph):
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
-        boxes = boxes.clamp(min=0).minimum(self.limits).view(len(image), -1, 4)
+        clip_after = head.test_cfg.get('clip_after_nms', False)
+        if not clip_after:
+            boxes = boxes.clamp(min=0).minimum(self.limits)
+        boxes = boxes.view(len(image), -1, 4)
         if not self.postprocess:
             return boxes, scores
         settings = head.test_cfg
@@ -154,6 +159,7 @@ class DetectionGraph(ExportGraph):
             score_threshold=settings.get('score_thr', 0.0),
             max_num=settings['max_per_img'],
             per_class=settings.get('nms_pre_per_class', -1),
+            window=Size(*self.size) if clip_after else None,
         )
 
 

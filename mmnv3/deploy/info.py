@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from mmnv3.errors import UserError
 from mmnv3.resizing import (
+    CenterCrop,
     ResizeEdge,
     Step,
     content_size,
-    is_number,
     step_from_dict,
     step_to_dict,
 )
@@ -41,14 +41,8 @@ FINAL_OUTPUTS = {
 RT_INFO = 'mmnv3'
 EXTRA_FILE = 'mmnv3.json'
 
-# A mask has a byte for each pixel.
-_MASK_CLASSES = 256
-
-# Of pixels from 0 to 255. It is divided by, in single precision.
-_LEAST_STD = 1e-6
-
 # Fields that files of 0.1 do not have.
-_SINCE_0_2 = ('steps', 'align_corners', 'mask_threshold')
+_SINCE_0_2 = ('steps', 'clip_after_nms', 'align_corners', 'mask_threshold')
 
 
 @dataclass(frozen=True)
@@ -74,13 +68,15 @@ class ModelInfo:
         max_detections: Most detections of a picture.
         max_per_class: Most candidates of one class before suppression; -1 for no
             limit.
+        clip_after_nms: Whether boxes are clipped to the picture after suppression,
+            and not before; see :func:`mmnv3.models.nms.progressive_nms`.
         align_corners: How a segmenter's logits are interpolated where the picture has
             another size than the input. None, as in files of 0.1, takes the nearest
             class instead.
         mask_threshold: Of two classes that share one logit, the second is where its
             probability is more than this. None where every class has logits.
 
-        The four about detections are None for other tasks.
+        The five about detections are None for other tasks.
     """
 
     task: str
@@ -97,6 +93,7 @@ class ModelInfo:
     iou_threshold: float | None = None
     max_detections: int | None = None
     max_per_class: int | None = None
+    clip_after_nms: bool | None = None
     align_corners: bool | None = None
     mask_threshold: float | None = None
 
@@ -123,10 +120,14 @@ class ModelInfo:
         """The part of the input, from its top left, that a picture of a size fills."""
         return content_size(self.steps, picture) if self.steps else self.size
 
-    @property
-    def suppression(self) -> dict[str, Any]:
-        """A detector's settings for :func:`mmnv3.models.nms.progressive_nms`."""
+    def suppression(self, picture: Size) -> dict[str, Any]:
+        """The settings of :func:`mmnv3.models.nms.progressive_nms` for a picture.
+
+        Args:
+            picture: The picture's size.
+        """
         return dict(
+            window=self.content_size(picture) if self.clip_after_nms else None,
             iou_threshold=self.iou_threshold,
             score_threshold=self.score_threshold,
             max_num=self.max_detections,
@@ -151,7 +152,7 @@ class ModelInfo:
             path: The file that they are from.
 
         Raises:
-            UserError: When fields are missing, are not JSON or cannot be true.
+            UserError: When fields are missing or are not JSON.
         """
         try:
             values = {
@@ -159,98 +160,16 @@ class ModelInfo:
                 for field in fields(cls)
                 if field.name in strings or field.name not in _SINCE_0_2
             }
-            edge = None if 'steps' in values else json.loads(strings['resize_edge'])
-        except (KeyError, TypeError, ValueError, RecursionError):
+            if 'steps' in values:
+                values['steps'] = tuple(map(step_from_dict, values['steps']))
+            elif edge := json.loads(strings['resize_edge']):
+                height, width = values['input_shape'][2:]
+                values['steps'] = ResizeEdge(edge), CenterCrop(Size(width, height))
+        except (KeyError, json.JSONDecodeError):
             raise UserError(
                 f'{path} does not describe its model; files of tools/export.py do'
             ) from None
-        try:
-            if edge is not None:
-                steps = [{'type': 'ResizeEdge', 'scale': edge}]
-                size = values['input_shape'][:1:-1]
-                values['steps'] = (*steps, {'type': 'CenterCrop', 'size': size})
-            given = values.get('steps', ())
-            if not isinstance(given, tuple):
-                raise UserError(f'steps={given!r} is no list')
-            values['steps'] = tuple(map(step_from_dict, given))
-            info = cls(**values)
-            info._check()
-        except UserError as error:
-            raise UserError(
-                f'{path}: its description is wrong ({error}); export the model again'
-            ) from None
-        return info
-
-    def _check(self) -> None:
-        """Looks whether the fields can be what they say, each and together.
-
-        Raises:
-            UserError: When not.
-        """
-        for name, fits in _FITS.items():
-            value = getattr(self, name)
-            if not fits(value):
-                raise UserError(f'{name}={value!r} cannot be')
-        if self.task == PLAIN:
-            if self.postprocessed:
-                raise UserError('a plain network has nothing to post-process')
-            return
-        channels = len(self.mean) == len(self.std) == 3
-        if len(self.input_shape) != 4 or self.input_shape[1] != 3 or not channels:
-            raise UserError(
-                f'input_shape={self.input_shape}, mean={self.mean}, std={self.std} are '
-                'of no picture of three channels'
-            )
-        if len(self.palette) not in (0, len(self.classes)) or not self.classes:
-            raise UserError(
-                f'there are {len(self.palette)} colours and {len(self.classes)} classes'
-            )
-        if self.task == SEGMENTATION and len(self.classes) > _MASK_CLASSES:
-            raise UserError(
-                f'a mask has at most {_MASK_CLASSES} classes, not {len(self.classes)}'
-            )
-        about = tuple(self.suppression.values())
-        if self.task == DETECTION and None in about:
-            raise UserError('a detector says how boxes are suppressed')
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_optional_number(value: object) -> bool:
-    return value is None or is_number(value)
-
-
-def _all(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, tuple) and all(map(kind, value))
-
-
-def _is_colour(value: object) -> bool:
-    return _all(lambda part: type(part) is int and 0 <= part < 256)(value) and (
-        len(value) == 3  # type: ignore[arg-type]
-    )
-
-
-# What the fields may be, whatever the others are; `steps` are looked at as they are
-# made.
-_FITS: dict[str, Callable[[Any], bool]] = {
-    'task': lambda value: isinstance(value, str) and value in OUTPUTS,
-    'classes': _all(lambda name: isinstance(name, str)),
-    'input_shape': _all(_is_count),
-    'mean': _all(is_number),
-    'std': _all(lambda number: is_number(number) and number >= _LEAST_STD),
-    'channel_order': lambda value: value in ('rgb', 'bgr'),
-    'palette': _all(_is_colour),
-    'precision': lambda value: value in ('fp32', 'int8'),
-    'postprocessed': lambda value: isinstance(value, bool),
-    'score_threshold': _is_optional_number,
-    'iou_threshold': _is_optional_number,
-    'max_detections': lambda value: value is None or _is_count(value),
-    'max_per_class': lambda value: value is None or type(value) is int,
-    'align_corners': lambda value: value is None or isinstance(value, bool),
-    'mask_threshold': _is_optional_number,
-}
+        return cls(**values)
 
 
 def _freeze(value: Any) -> Any:

@@ -159,12 +159,18 @@ def prepare_picture(
     padded = (width, height) != info.size
     # Plane by plane, since arithmetic over interleaved pixels that are transposed
     # afterwards takes 20 times as long; and a pixel has few values.
-    for plane, table, place in zip(planes, _tables(info.mean, info.std), out):
+    tables = _tables(info.mean, info.std)
+    for channel, (plane, place) in enumerate(zip(planes, out)):
         if padded:
             place[:] = padding
-            place[:height, :width] = cv2.LUT(plane, table)
+            place = place[:height, :width]
+        if plane.dtype != np.uint8:
+            np.subtract(plane, np.float32(info.mean[channel]), out=place)
+            place /= np.float32(info.std[channel])
+        elif padded:
+            place[:] = cv2.LUT(plane, tables[channel])
         else:
-            cv2.LUT(plane, table, dst=place)
+            cv2.LUT(plane, tables[channel], dst=place)
     return out
 
 

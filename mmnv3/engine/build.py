@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,9 +13,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmnv3.engine.checkpoints import compare_states, read_checkpoint
+from mmnv3.engine.checkpoints import (
+    compare_states,
+    describe_older_anchors,
+    read_checkpoint,
+)
 from mmnv3.engine.config import read_config
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 
 
 def build_model(
@@ -52,6 +57,8 @@ def build_model(
             )
         model.load_state_dict(state)
         model.dataset_meta = meta.get('dataset_meta')
+        if older := describe_older_anchors(model, meta):
+            warnings.warn(f'{checkpoint}: {older}', Remark, stacklevel=2)
     else:
         with _quiet_logger():
             model.init_weights()

@@ -35,6 +35,10 @@ _DTYPES = (
 )
 
 
+# Under which trainings note the version of mmnv3; 0.1 did not.
+VERSION_KEY = 'mmnv3_version'
+
+
 class Checkpoint(NamedTuple):
     """What a file holds.
 
@@ -260,6 +264,33 @@ def write_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_absent(path) as partial:
         partial.write_bytes(buffer.getbuffer())
+
+
+def describe_older_anchors(detector: object, meta: Mapping[str, Any]) -> str | None:
+    """What a checkpoint of mmnv3 0.1 says about its anchors, if the model differs.
+
+    Args:
+        detector: The model that it is for.
+        meta: What training noted in it.
+
+    Returns:
+        A line with the remedy; None where nothing differs.
+    """
+    head = getattr(detector, 'bbox_head', None)
+    anchors = getattr(head, 'prior_generator', None)
+    trained = str(meta.get('cfg', ''))
+    if (
+        getattr(anchors, 'layout', None) != 'tensorflow'
+        or getattr(anchors, 'clip', False)
+        or VERSION_KEY in meta
+        or 'SSDLiteAnchorGenerator' not in trained
+    ):
+        return None
+    return (
+        'it was trained by mmnv3 0.1, which clipped anchors, and boxes before '
+        'suppression, to the picture; set model.bbox_head.anchor_generator.clip=True '
+        'and model.test_cfg.clip_after_nms=False, or fine-tune it'
+    )
 
 
 @dataclass(frozen=True)

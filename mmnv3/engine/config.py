@@ -363,6 +363,12 @@ def _read_resize(given: dict[str, Any]) -> Step:
     )
 
 
+def _read_resize_tf(given: dict[str, Any]) -> Step:
+    return Resize(
+        Size.of(given.pop('scale', ()), 'ResizeTF.scale'), backend='tensorflow'
+    )
+
+
 def _read_resize_edge(given: dict[str, Any]) -> Step:
     return ResizeEdge(
         given.pop('scale'),
@@ -391,6 +397,7 @@ def _read_pad(given: dict[str, Any]) -> Step:
 
 _READERS = {
     'Resize': _read_resize,
+    'ResizeTF': _read_resize_tf,
     'ResizeEdge': _read_resize_edge,
     'CenterCrop': _read_center_crop,
     'Pad': _read_pad,

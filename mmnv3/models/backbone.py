@@ -35,6 +35,9 @@ class MobileNetV3(BaseModule):
         width: Width multiplier.
         tail: ``'detection'`` or ``'segmentation'`` for the halved last stage of that
             task, None for the classifier's.
+        gate: Of every squeeze-and-excite: ``'hsigmoid'``, ``'sigmoid'``, or
+            ``'hsigmoid_tf'`` for weights that TensorFlow trained; None leaves the
+            network's own (:class:`mmnv3.arch.spec.SqueezeExcite`).
         output_stride: 32, 16 or 8: beyond it blocks are dilated instead of strided.
         dilation: ``'tensorflow'`` as the paper, or ``'torchvision'``, where the block
             that loses its stride is itself dilated; see :func:`mmnv3.arch.plan_blocks`.
@@ -61,6 +64,7 @@ class MobileNetV3(BaseModule):
         arch: str | os.PathLike[str] | NetSpec = 'large',
         width: float = 1.0,
         tail: str | None = None,
+        gate: str | None = None,
         output_stride: int = 32,
         dilation: str = 'tensorflow',
         out_taps: Sequence[str] | None = None,
@@ -80,7 +84,7 @@ class MobileNetV3(BaseModule):
             ]
         )
         self.network = Network(
-            get_spec(arch, width, tail), output_stride, dilation, padding
+            get_spec(arch, width, tail, gate), output_stride, dilation, padding
         )
         self.taps: tuple[Tap, ...] = choose_taps(self.network, out_taps, out_indices)
         self.norm_eval = norm_eval

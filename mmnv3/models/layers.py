@@ -17,7 +17,26 @@ from mmnv3.errors import Remark
 from mmnv3.registry import MODELS
 
 _ACT_TYPES = {'relu': 'ReLU', 'relu6': 'ReLU6', 'hswish': 'HSwish'}
-GATES = {'sigmoid': nn.Sigmoid, 'hsigmoid': nn.Hardsigmoid}
+
+
+class HardSigmoidTF(nn.Module):
+    """ReLU6(x + 3) · 0.16667, the gate that the original code computes.
+
+    The factor is not 1/6: a sum over a network's gates moves logits by up to 0.01.
+    Source: slim ``mobilenet_v3.py`` and DeepLab's ``q_sigmoid``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps numbers to [0, 1.00002]."""
+        # The factor first: OpenVINO takes the other order for a gate with 1/6.
+        return F.hardtanh(x * 0.16667 + 3 * 0.16667, 0, 6 * 0.16667)
+
+
+GATES = {
+    'sigmoid': nn.Sigmoid,
+    'hsigmoid': nn.Hardsigmoid,
+    'hsigmoid_tf': HardSigmoidTF,
+}
 
 
 @MODELS.register_module()
@@ -179,7 +198,7 @@ class SqueezeExcite(nn.Module):
     Args:
         channels: Channels of input and output.
         hidden: Channels between the convolutions.
-        gate: ``'hsigmoid'``, which is ReLU6(x + 3) / 6, or ``'sigmoid'``.
+        gate: One of :data:`GATES`.
     """
 
     def __init__(self, channels: int, hidden: int, gate: str = 'hsigmoid') -> None:

@@ -152,7 +152,8 @@ class LRASPPHead(BaseDecodeHead):
         output_stride: Of the deep map; it gives the paper's window its size.
         pool: Where the gate averages: ``'paper'``, ``'global'``, or ((kernel height,
             width), (stride height, width)) in cells; a window shrinks to a smaller map.
-        gate: ``'sigmoid'`` (Figure 10) or ``'hsigmoid'`` (the model zoo's flags).
+        gate: ``'sigmoid'`` (Figure 10), ``'hsigmoid'``, or ``'hsigmoid_tf'`` (the model
+            zoo's flags).
         norm_cfg: Normalisation; by default with DeepLab's eps of 1e-5.
         align_corners: How maps are resized. True is DeepLab's, False torchvision's.
         in_index: Where the two maps stand among the backbone's.

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import ops
 
+from mmnv3.size import Size
+
 # For eager use: torchvision.ops.nms checks a few things first, which costs as much as a
 # short list.
 nms = torch.ops.torchvision.nms.default
@@ -22,6 +24,10 @@ _POOL = 4
 _POOL_OF_FEW_CLASSES = 16
 _FEW_CLASSES = 4
 
+# Pixels. Boxes that reach further out, which only a broken network's do, overlap as if
+# they ended there: the digits of the others would not survive them.
+_FAR = 1e6
+
 
 def progressive_nms(
     scores: Tensor,
@@ -31,6 +37,7 @@ def progressive_nms(
     score_threshold: float,
     max_num: int,
     per_class: int = -1,
+    window: Size | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Detections of one image, by suppression that stops when it has enough.
 
@@ -53,9 +60,14 @@ def progressive_nms(
         score_threshold: Candidates score more than this.
         max_num: Most detections.
         per_class: Most candidates of one class, the best; -1 for no limit.
+        window: Boxes are clipped to it after suppression, and those of which nothing
+            is left suppress others but are no detections: the order of the Object
+            Detection API's ``batch_multiclass_non_max_suppression``. None leaves them
+            as they were decoded.
 
     Returns:
-        Boxes (M, 4), scores (M,) falling, and classes (M,).
+        Boxes (M, 4), scores (M,) falling, and classes (M,). Of equal scores the lower
+        class comes first, and in it the earlier anchor.
     """
     total, num_classes = scores.numel(), scores.size(1)
     size = max_num * (_POOL if num_classes > _FEW_CLASSES else _POOL_OF_FEW_CLASSES)
@@ -74,15 +86,59 @@ def progressive_nms(
         if 0 < per_class < passing:
             within = _rank_within(labels) < per_class
             best, labels, anchors = best[within], labels[within], anchors[within]
+        if (best[1:] == best[:-1]).any():
+            order = (labels * len(scores) + anchors).argsort()
+            order = order[best[order].argsort(descending=True, stable=True)]
+            best, labels, anchors = best[order], labels[order], anchors[order]
         boxes = decode(anchors)
         if passing and math.isnan(boxes.sum().item()):
             whole = ~boxes.isnan().any(1)
             boxes, best, labels = boxes[whole], best[whole], labels[whole]
-        keep = _class_nms(boxes, best, labels, iou_threshold, max_num)
+        keep, boxes = _survivors(boxes, best, labels, iou_threshold, max_num, window)
         exhausted = passing < size or size == total
         if keep.numel() == max_num or exhausted:
             return boxes[keep], best[keep], labels[keep]
         size *= _POOL
+
+
+def _survivors(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    iou_threshold: float,
+    max_num: int,
+    window: Size | None,
+) -> tuple[Tensor, Tensor]:
+    """Indices of the first ``max_num`` detections, and the boxes as they are given."""
+    if window is None:
+        return _class_nms(boxes, scores, labels, iou_threshold, max_num), boxes
+    clipped = clip_boxes(boxes, window)
+    left = has_area(clipped)
+    wanted = max_num
+    while True:
+        keep = _class_nms(boxes, scores, labels, iou_threshold, wanted)
+        # As many of one class as of all.
+        found = keep[left[keep] & (_rank_within(labels[keep]) < max_num)]
+        if len(found) >= max_num or len(keep) < wanted:
+            return found[:max_num], clipped
+        wanted += max_num
+
+
+def clip_boxes(boxes: Tensor, window: Size) -> Tensor:
+    """Cuts off what reaches out of a window, (N, 4) as x1, y1, x2, y2."""
+    limits = boxes.new_tensor([*window, *window])
+    return boxes.clamp(min=0).minimum(limits)
+
+
+def _near(boxes: Tensor, window: Size) -> Tensor:
+    """As far as boxes are within eight times a window's size around it."""
+    reach = 8 * max(window)
+    return boxes.clamp(-reach, reach + max(window))
+
+
+def has_area(boxes: Tensor) -> Tensor:
+    """Whether boxes, (N, 4), are wider and higher than nothing, (N,)."""
+    return (boxes[:, 2:] > boxes[:, :2]).all(1)
 
 
 def _highest(scores: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +173,7 @@ def _class_nms(
     if boxes.device.type == 'mps':
         # It has no double precision. There are a few hundred boxes.
         boxes, scores, labels = boxes.cpu(), scores.cpu(), labels.cpu()
-    boxes, scores = boxes.double(), scores.double()
+    boxes, scores = boxes.double().clamp(-_FAR, _FAR), scores.double()
     low, high = boxes.aminmax()
     boxes = boxes + labels.unsqueeze(1) * (high - low + 1)
     end = min(2 * max_num, len(boxes))
@@ -153,17 +209,19 @@ def static_nms(
     score_threshold: float,
     max_num: int,
     per_class: int = -1,
+    window: Size | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class-wise suppression of one picture's best candidates.
 
     Args:
-        boxes: Of every anchor, (A, 4), from 0 on.
+        boxes: Of every anchor, (A, 4).
         scores: Of every anchor and class, (A, C).
         iou_threshold: A box is dropped when it overlaps a better one of its class by
             more than this.
         score_threshold: Detections score more than this.
         max_num: Detections; :data:`CANDIDATES` times as many candidates are tried.
         per_class: Most candidates of one class, the best; -1 for no limit.
+        window: See :func:`progressive_nms`.
 
     Returns:
         Boxes (1, max_num, 4), scores (1, max_num) falling, and classes (1, max_num)
@@ -181,11 +239,24 @@ def static_nms(
     candidates = boxes[anchors]
     # Every class is moved to a place of its own. What fails the threshold comes last,
     # and so suppresses nothing that passes.
-    apart = candidates + (labels * (boxes.max() + 1)).unsqueeze(1)
-    keep = ops.nms(apart, best, iou_threshold)
+    # In a square, since single precision loses a digit for every tenfold distance.
+    side = math.ceil(math.sqrt(num_classes))
+    near = candidates if window is None else _near(candidates, window)
+    spread = near.max() - near.min() + 1
+    places = torch.stack([labels % side, labels // side], 1) * spread
+    keep = ops.nms(near + places.repeat(1, 2), best, iou_threshold)
+    if window is not None:
+        candidates = clip_boxes(candidates, window)
+        best = torch.where(has_area(candidates), best, 0)
     # The row of zeros stands for detections that there are not.
     missing = best.new_zeros(1)
-    keep = F.pad(keep, (0, max_num), value=best.numel())[:max_num]
+    absent = best.numel()
+    if window is not None:
+        # Again by their scores, those of which nothing is left at the end.
+        keep = F.pad(keep, (0, absent), value=absent)[:absent]
+        order = torch.cat([best, missing])[keep].topk(min(max_num, absent)).indices
+        keep = keep[order]
+    keep = F.pad(keep, (0, max_num), value=absent)[:max_num]
     return (
         torch.cat([candidates, candidates.new_zeros(1, 4)])[keep][None],
         torch.cat([best, missing])[keep][None],

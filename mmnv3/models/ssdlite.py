@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from mmdet.models.dense_heads import SSDHead
 from mmdet.models.necks import SSDNeck
+from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -122,9 +123,9 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
 
     A level of h × w cells has its centres at ((j + ½) / w, (i + ½) / h) of the input.
     The two layouts differ in their shapes and in two rules. ``'tensorflow'`` measures
-    scales by the input's shorter side and clips an anchor's corners to the input;
-    ``'torchvision'`` measures widths by its width and heights by its height, and clips
-    widths and heights only.
+    scales by the input's shorter side and lets anchors reach outside, as 938 of the
+    paper's 2034 do; ``'torchvision'`` measures widths by its width and heights by its
+    height, and clips widths and heights.
 
     Args:
         input_size: Pixels of the network's input, one number or (width, height) as in
@@ -134,6 +135,8 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         num_levels: Feature levels.
         min_scale: Scale of the first level, a fraction of the input.
         max_scale: Scale of the last level.
+        clip: Whether an anchor's corners are clipped to the input, as mmnv3 0.1 did:
+            for detectors that were trained so.
 
     Raises:
         UserError: For an unknown layout or a size that is not positive.
@@ -146,8 +149,10 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         num_levels: int = 6,
         min_scale: float = 0.2,
         max_scale: float = 0.95,
+        clip: bool = False,
     ) -> None:
         check_choice('layout', layout, _SHAPES)
+        self.clip = clip
         self.input_size = Size.of(input_size, 'input_size')
         self.layout = layout
         step = (max_scale - min_scale) / (num_levels - 1)
@@ -208,7 +213,7 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         )
         centres = torch.stack((x, y, x, y), dim=-1).view(-1, 1, 4)
         anchors = (centres + self.base_anchors[level]).view(-1, 4)
-        if self.layout == 'tensorflow':
+        if self.clip:
             anchors = anchors.clamp(min=0)
             anchors = anchors.minimum(anchors.new_tensor((width, height) * 2))
         return anchors
@@ -247,6 +252,26 @@ def anchor_size(generator: AnchorGenerator) -> Size | None:
     """The input that anchors are laid out for; None where they fit every one."""
     size = getattr(generator, 'input_size', None)
     return Size.of(size, 'anchor_generator.input_size') if size else None
+
+
+@TASK_UTILS.register_module()
+class UnboundedBoxCoder(DeltaXYWHBBoxCoder):
+    """mmdet's coder without its bound on how much larger than its anchor a box may be.
+
+    The Object Detection API's ``faster_rcnn_box_coder`` has none. Takes the arguments
+    of ``DeltaXYWHBBoxCoder``.
+    """
+
+    def decode(
+        self,
+        bboxes: Tensor,
+        pred_bboxes: Tensor,
+        max_shape: Sequence[int] | None = None,
+        # A factor of 1e30, the last that a float32 can hold for certain.
+        wh_ratio_clip: float = 1e-30,
+    ) -> Tensor:
+        """Boxes, (N, 4), of anchors and their codes; see ``DeltaXYWHBBoxCoder``."""
+        return super().decode(bboxes, pred_bboxes, max_shape, wh_ratio_clip)
 
 
 @MODELS.register_module()
@@ -310,7 +335,10 @@ _TRAIN_CFG = dict(
     neg_pos_ratio=3,
 )
 _TEST_CFG = dict(
-    nms=dict(type='nms', iou_threshold=0.6), score_thr=1e-8, max_per_img=100
+    nms=dict(type='nms', iou_threshold=0.6),
+    score_thr=1e-8,
+    max_per_img=100,
+    clip_after_nms=True,
 )
 
 
@@ -326,10 +354,13 @@ class SSDLiteHead(SSDHead):
 
     Post-processing suppresses class by class in one pass and stops early, with the
     same result (see :mod:`mmnv3.models.nms`). ``test_cfg``
-    takes mmdet's ``score_thr``, ``nms``, ``max_per_img`` and ``min_bbox_size``, and
+    takes mmdet's ``score_thr``, ``nms``, ``max_per_img`` and ``min_bbox_size``;
     ``nms_pre_per_class``, the most candidates of one class (torchvision's
-    ``topk_candidates``). mmdet's ``nms_pre``, a limit per level that exists to save
-    time, is used where another suppression than plain ``'nms'`` is configured.
+    ``topk_candidates``); and ``clip_after_nms``, whether boxes are suppressed as they
+    reach out of the picture and clipped afterwards, as the Object Detection API does,
+    and not before, as mmdet and torchvision do. mmdet's ``nms_pre``, a limit per level
+    that exists to save time, is used where another suppression than plain ``'nms'`` is
+    configured.
 
     Args:
         num_classes: Classes without background.
@@ -344,7 +375,8 @@ class SSDLiteHead(SSDHead):
         prior_prob: The probability that a sigmoid classifier gives every class at
             first; 0.01 is the pipeline config's bias of -4.6.
         norm_cfg: Normalisation.
-        bbox_coder: Box coder; by default with the paper's factors 10, 10, 5, 5.
+        bbox_coder: Box coder; by default with the paper's factors 10, 10, 5, 5, and
+            beside a sigmoid ``loss_cls`` without a bound on the boxes' sizes.
         train_cfg: Matching and sampling; by default IoU 0.5 with the best anchor of
             every object forced.
         test_cfg: Post-processing; by default the pipeline config's.
@@ -399,7 +431,12 @@ class SSDLiteHead(SSDHead):
                 anchor_generator or dict(type='mmnv3.SSDLiteAnchorGenerator')
             ),
             bbox_coder=bbox_coder
-            or dict(type='mmdet.DeltaXYWHBBoxCoder', target_stds=(0.1, 0.1, 0.2, 0.2)),
+            or dict(
+                type='mmdet.DeltaXYWHBBoxCoder'
+                if self._has_background
+                else 'mmnv3.UnboundedBoxCoder',
+                target_stds=(0.1, 0.1, 0.2, 0.2),
+            ),
             reg_decoded_bbox=reg_decoded_bbox,
             train_cfg=train_cfg or _TRAIN_CFG,
             test_cfg=test_cfg or _TEST_CFG,
@@ -521,35 +558,32 @@ class SSDLiteHead(SSDHead):
             return super()._predict_by_feat_single(
                 *maps, mlvl_priors, img_meta, cfg, rescale, with_nms
             )
-        (ranked,) = flatten_maps(
+        (logits,) = flatten_maps(
             [level[None] for level in cls_score_list], self.cls_out_channels
         )
         (deltas,) = flatten_maps(
             [level[None] for level in bbox_pred_list], self.bbox_coder.encode_size
         )
-        threshold = cfg.get('score_thr', 0.0)
-        if self._has_background:
-            ranked = ranked.softmax(-1)[:, :-1]
-        else:
-            # The sigmoid keeps the order, so only the detections need it.
-            threshold = _logit(threshold)
+        scores = (
+            logits.softmax(-1)[:, :-1] if self._has_background else logits.sigmoid()
+        )
         priors = torch.cat(mlvl_priors)
+        height, width = img_meta['img_shape'][:2]
+        clip_after = cfg.get('clip_after_nms', False)
 
         def decode(index: Tensor) -> Tensor:
-            return self.bbox_coder.decode(
-                priors[index], deltas[index], max_shape=img_meta['img_shape']
-            )
+            limits = None if clip_after else (height, width)
+            return self.bbox_coder.decode(priors[index], deltas[index], limits)
 
         boxes, scores, labels = progressive_nms(
-            ranked,
+            scores,
             decode,
             iou_threshold=nms['iou_threshold'],
-            score_threshold=threshold,
+            score_threshold=cfg.get('score_thr', 0.0),
             max_num=cfg['max_per_img'],
             per_class=cfg.get('nms_pre_per_class', -1),
+            window=Size(width, height) if clip_after else None,
         )
-        if not self._has_background:
-            scores = scores.sigmoid()
         results = InstanceData(bboxes=boxes, scores=scores, labels=labels)
         return self._bbox_post_process(
             results, cfg, rescale, with_nms=False, img_meta=img_meta

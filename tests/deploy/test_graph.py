@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.deploy.graph import build_graph
 from mmnv3.errors import UserError
+from mmnv3.models.nms import clip_boxes
+from mmnv3.size import Size
 from tests.deploy.cases import CASES, DETECTORS, SEGMENTERS, blurred_noise
 
 
@@ -55,6 +57,9 @@ def test_detectors_decode_and_clip(exported, case) -> None:
         *maps, batch_img_metas=[meta], cfg=everything, rescale=False, with_nms=False
     )[0]
     boxes, scores = graph(x)
+    if model.bbox_head.test_cfg.get('clip_after_nms'):
+        assert boxes.min() < 0
+        boxes = clip_boxes(boxes[0], Size(width, height))[None]
     assert boxes.shape[:2] == scores.shape[:2]
     assert scores.shape[2] == graph.num_classes == model.bbox_head.num_classes
     assert len(expected.scores) == scores.numel()

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import (
     KeyDifferences,
     compare_states,
+    describe_older_anchors,
     find_resumable,
     read_checkpoint,
     write_checkpoint,
@@ -288,3 +290,19 @@ def test_building_a_model_leaves_the_logger_as_it_was(level: int) -> None:
         assert logger.level == level
     finally:
         logger.setLevel(before)
+
+
+def test_a_detector_that_0_1_trained_says_how_its_anchors_were() -> None:
+    """Its anchors were clipped, and it would lose accuracy without a word."""
+    trained = "anchor_generator=dict(type='mmnv3.SSDLiteAnchorGenerator')"
+    tensorflow = SimpleNamespace(layout='tensorflow', clip=False)
+    detector = SimpleNamespace(bbox_head=SimpleNamespace(prior_generator=tensorflow))
+    line = describe_older_anchors(detector, dict(cfg=trained))
+    assert line is not None and 'anchor_generator.clip=True' in line
+    for meta in ({}, dict(cfg=''), dict(cfg=trained, mmnv3_version='0.2')):
+        assert describe_older_anchors(detector, meta) is None
+    tensorflow.clip = True
+    assert describe_older_anchors(detector, dict(cfg=trained)) is None
+    tensorflow.clip, tensorflow.layout = False, 'torchvision'
+    assert describe_older_anchors(detector, dict(cfg=trained)) is None
+    assert describe_older_anchors(SimpleNamespace(), dict(cfg=trained)) is None

@@ -7,7 +7,9 @@ from torch import nn
 
 from mmnv3.arch import ZOO, Layer, plan_blocks
 from mmnv3.errors import Remark, UserError
+from mmnv3.models import MobileNetV3
 from mmnv3.models.layers import (
+    GATES,
     Bottleneck,
     Conv2dSame,
     SmallBatchNorm2d,
@@ -152,3 +154,20 @@ def test_one_value_per_channel_is_normalised_by_the_running_statistics() -> None
     for name, value in plain.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
     assert small_batch_norm_cfg(dict(type='GN', num_groups=2))['type'] == 'GN'
+
+
+def test_tensorflows_gate_multiplies_by_its_own_sixth() -> None:
+    """relu6(x + 3) · 0.16667 by hand, and the paper's sixth beside it."""
+    x = torch.tensor([-4.0, -3, 0, 1, 3, 50])
+    found = GATES['hsigmoid_tf']()(x)
+    expected = torch.tensor([0, 0, 0.50001, 0.66668, 1.00002, 1.00002])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    assert (found[2:] > GATES['hsigmoid']()(x)[2:]).all()
+
+
+def test_a_gate_is_a_property_of_the_network() -> None:
+    block = MobileNetV3('small', gate='hsigmoid_tf', out_taps=('block1',)).block1
+    assert isinstance(block.se.gate, GATES['hsigmoid_tf'])
+    assert isinstance(MobileNetV3('small').block1.se.gate, GATES['hsigmoid'])
+    with pytest.raises(UserError, match="gate='tanh' is unknown; possible: hsigmoid"):
+        MobileNetV3('small', gate='tanh')

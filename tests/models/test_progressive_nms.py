@@ -5,6 +5,7 @@ import torch
 from torchvision.ops import box_iou
 
 from mmnv3.models.nms import _highest, progressive_nms
+from mmnv3.size import Size
 
 
 def slow_nms(
@@ -87,9 +88,7 @@ def test_what_is_not_a_number_is_no_detection(threshold: float) -> None:
     scores[1, 0] = float('nan')
     boxes[4, 2] = float('nan')
     settings = dict(iou_threshold=0.5, score_threshold=threshold, max_num=100)
-    found, best, _ = progressive_nms(
-        scores, lambda index: boxes[index], **settings
-    )
+    found, best, _ = progressive_nms(scores, lambda index: boxes[index], **settings)
     sane = scores > threshold
     sane[4] = False
     assert len(found) == sane.sum() and found.isfinite().all()
@@ -139,3 +138,64 @@ def test_a_device_without_double_precision_suppresses_alike() -> None:
     for ours, theirs in zip(found, expected, strict=True):
         assert isinstance(ours, OnMps)
         assert torch.equal(ours.as_subclass(torch.Tensor), theirs)
+
+
+def original_order(
+    scores: torch.Tensor, boxes: torch.Tensor, iou: float, max_num: int, side: int
+) -> list[tuple[int, int]]:
+    """The Object Detection API's order: suppress, clip, drop the empty, sort, cut."""
+    kept = []
+    for label in range(scores.shape[1]):
+        alive = scores[:, label].argsort(descending=True, stable=True).tolist()
+        survivors = []
+        while alive and len(survivors) < max_num:
+            best, *rest = alive
+            survivors.append((-scores[best, label].item(), label, best))
+            overlaps = box_iou(boxes[best][None], boxes[rest])[0] if rest else []
+            alive = [i for i, o in zip(rest, overlaps) if o <= iou]
+        kept += survivors
+    clipped = boxes.clamp(0, side)
+    left = (clipped[:, 2:] > clipped[:, :2]).all(1)
+    return [(box, label) for _, label, box in sorted(kept) if left[box]][:max_num]
+
+
+@pytest.mark.parametrize('max_num', [3, 30, 100])
+@pytest.mark.parametrize('ties', [False, True])
+def test_clips_after_suppression_as_the_original(max_num: int, ties: bool) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        corners = torch.rand(120, 2) * 200 - 60
+        boxes = torch.cat((corners, corners + 10 + 60 * torch.rand(120, 2)), 1)
+        scores = torch.rand(120, 4)
+        if ties:
+            scores = (scores * 10).round() / 10
+        found, best, labels = progressive_nms(
+            scores,
+            lambda index: boxes[index],  # noqa: B023
+            iou_threshold=0.4,
+            score_threshold=-1,
+            max_num=max_num,
+            window=Size(100, 100),
+        )
+        expected = original_order(scores, boxes, 0.4, max_num, 100)
+        assert labels.tolist() == [label for _, label in expected]
+        places = [box for box, _ in expected]
+        assert torch.equal(found, boxes[places].clamp(0, 100))
+        assert torch.equal(best, scores[places, labels])
+
+
+def test_a_box_without_end_leaves_the_others_their_digits() -> None:
+    boxes = torch.tensor(
+        [[0.0, 0, 10, 10], [0, 0, 10, 11], [-1e30, -1e30, 1e30, 1e30], [5, 5, 9, 9]]
+    )
+    scores = torch.tensor([[0.9, 0.1], [0.8, 0.7], [0.6, 0.5], [0.2, 0.4]])
+    _, best, labels = progressive_nms(
+        scores,
+        lambda index: boxes[index],
+        iou_threshold=0.5,
+        score_threshold=0.3,
+        max_num=10,
+        window=Size(20, 20),
+    )
+    assert best.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.5, 0.4])
+    assert labels.tolist() == [0, 1, 0, 1, 1]

@@ -49,11 +49,20 @@ def test_paper_level_0_by_hand() -> None:
         ]
     )
     torch.testing.assert_close(first[9, 4], expected, rtol=0, atol=1e-3)
-    # The first cell, at (8, 8), is clipped to the picture.
-    corner = torch.tensor(
-        [[0, 0, 24, 24], [0, 0, 53.2548, 30.6274], [0, 0, 30.6274, 53.2548]]
-    )
-    torch.testing.assert_close(first[0, 0], corner, rtol=0, atol=1e-3)
+    # The first cell, at (8, 8), reaches out of the picture.
+    corner = torch.tensor([8 - 16, 8 - 16, 8 + 16, 8 + 16.0])
+    torch.testing.assert_close(first[0, 0, 0], corner, rtol=0, atol=1e-3)
+
+
+def test_most_anchors_reach_outside_and_0_1_clipped_them() -> None:
+    """938 of 2034, from -0.443 to 1.443 of the picture, in the original code's run."""
+    found = anchors(SSDLiteAnchorGenerator())
+    outside = ((found < 0) | (found > 320)).any(1)
+    assert outside.sum() == 938
+    assert found.min() / 320 == pytest.approx(-0.443, abs=1e-3)
+    assert found.max() / 320 == pytest.approx(1.443, abs=1e-3)
+    clipped = anchors(SSDLiteAnchorGenerator(clip=True))
+    assert torch.equal(clipped, found.clamp(0, 320))
 
 
 def test_paper_level_1_by_hand() -> None:
@@ -81,7 +90,6 @@ def test_paper_layout_measures_by_the_shorter_side() -> None:
     torch.testing.assert_close(
         square, torch.tensor([328 - 16, 168 - 16, 328 + 16, 168 + 16.0])
     )
-    assert found[:, 2].max() <= 640 and found[:, 3].max() <= 320
 
 
 def test_wrong_options_say_what_is_possible() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmnv3.models.nms import CANDIDATES, progressive_nms, static_nms
+from mmnv3.size import Size
 
 SETTINGS = dict(iou_threshold=0.5, score_threshold=0.3, max_num=20)
 
@@ -17,16 +18,17 @@ def crowd(count: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.
     return torch.cat([corners, corners + sides], 1), scores
 
 
+@pytest.mark.parametrize('window', [None, Size(70, 90)])
 @pytest.mark.parametrize('per_class', [-1, 3])
 @pytest.mark.parametrize(('count', 'classes'), [(30, 3), (200, 4), (4, 2)])
 def test_what_is_found_is_that_of_the_growing_suppression(
-    count: int, classes: int, per_class: int
+    count: int, classes: int, per_class: int, window: Size | None
 ) -> None:
     for seed in range(5):
         boxes, scores = crowd(count, classes, seed)
         # Few pass, as of a trained detector.
         scores = scores**4
-        settings = dict(**SETTINGS, per_class=per_class)
+        settings = dict(**SETTINGS, per_class=per_class, window=window)
         found, best, labels = static_nms(boxes, scores, **settings)
         expected = progressive_nms(scores, lambda index: boxes[index], **settings)  # noqa: B023
         assert found.shape == (1, 20, 4)

@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmnv3.engine.checkpoints import (
     check_training_state,
     compare_states,
+    describe_older_anchors,
     take_state,
 )
 from mmnv3.errors import UserError
@@ -45,6 +46,8 @@ class CheckpointFitHook(Hook):
         # mmengine looks for the weights inside of these.
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
+        if older := describe_older_anchors(model, checkpoint.get('meta') or {}):
+            print_log(f'{name}: {older}', logger='current', level=logging.WARNING)
         wanted = model.state_dict()
         differences = compare_states(wanted, state)
         if not differences:

@@ -13,6 +13,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+import mmnv3
+from mmnv3.engine.checkpoints import VERSION_KEY
 from mmnv3.files import whole_or_absent
 from mmnv3.registry import HOOKS
 
@@ -70,6 +72,10 @@ class AtomicCheckpointHook(CheckpointHook):
             # The best score is then noted in it, as in a training that goes on.
             self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
             runner.val_loop.run()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Notes which mmnv3 it is from."""
+        checkpoint['meta'][VERSION_KEY] = mmnv3.__version__
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Saves the best, and removes what a kill left."""

@@ -257,10 +257,19 @@ class _Writer:
         if name is None:
             return x
         if name == 'relu6':
-            limits = (self.weight(np.array(limit, np.float32)) for limit in (0, 6))
-            return self.add('Clip', x, *limits)
+            return self.clip(x, 0, 6)
+        if name == 'hsigmoid_tf':
+            factor = 0.16667
+            x = self.add('Mul', x, self.weight(np.array(factor, np.float32)))
+            x = self.add('Add', x, self.weight(np.array(3 * factor, np.float32)))
+            return self.clip(x, 0, 6 * factor)
         op, attributes = _ONNX_ACTS[name]
         return self.add(op, x, **attributes)
+
+    def clip(self, x: str, low: float, high: float) -> str:
+        """Appends limits."""
+        limits = (self.weight(np.array(limit, np.float32)) for limit in (low, high))
+        return self.add('Clip', x, *limits)
 
     def conv(
         self,

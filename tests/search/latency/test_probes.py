@@ -10,10 +10,11 @@ from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.search.latency.probes import LayerGraph, input_shape, onnx_model
 
 
-def test_same_operations(tmp_path: Path) -> None:
+@pytest.mark.parametrize('gate', ['hsigmoid', 'hsigmoid_tf'])
+def test_same_operations(tmp_path: Path, gate: str) -> None:
     onnx = pytest.importorskip('onnx')
     pytest.importorskip('onnxscript')
-    layer = Layer('squeeze_excite', 16, 16, 8, 8, act='hsigmoid', hidden=8)
+    layer = Layer('squeeze_excite', 16, 16, 8, 8, act=gate, hidden=8)
     graph = PlainGraph(LayerGraph(layer, 2), input_shape(layer))
     info = plain_info(graph)
     export_graph(graph, info, tmp_path / 'layer.onnx', 'onnx')
