@@ -6,15 +6,21 @@ OpenMMLab: exported files carry their steps with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from mmnv3.errors import UserError
 from mmnv3.size import Size
+
+# No step of a file makes a longer side, in pixels; OpenCV's own functions stop there.
+_LONGEST = 2**15 - 1
 
 # mmcv's names, and TensorFlow 1's one way.
 INTERPOLATIONS: dict[str, dict[str, Any]] = {
@@ -189,14 +195,66 @@ def step_to_dict(step: Step) -> dict[str, Any]:
 
 
 def step_from_dict(fields: Mapping[str, Any]) -> Step:
-    """The inverse of :func:`step_to_dict`."""
-    values = dict(fields)
-    kind = _STEPS[values.pop('type')]
-    if values.get('size'):
-        values['size'] = Size(*values['size'])
-    if 'value' in values:
-        values['value'] = tuple(values['value'])
-    return kind(**values)
+    """The inverse of :func:`step_to_dict`.
+
+    Raises:
+        UserError: When there is no such step, or when it has no such setting or value.
+    """
+    values = dict(fields) if isinstance(fields, Mapping) else {}
+    kind = _STEPS.get(str(values.pop('type', None)))
+    if kind is None:
+        raise UserError(f'{fields!r} is no step; possible: {", ".join(_STEPS)}')
+    known = {field.name: field.default for field in dataclass_fields(kind)}
+    for name, value in values.items():
+        usual = known.get(name, MISSING)
+        fits = name in known and _FITS[name](value)
+        # Only what has no size by default may have none.
+        if not fits and not (value is None and usual is None):
+            raise UserError(f'{kind.__name__} has no {name}={value!r}')
+    missing = [n for n, usual in known.items() if usual is MISSING and n not in values]
+    if missing:
+        raise UserError(f'{kind.__name__} lacks {", ".join(missing)}')
+    for name, convert in (('size', lambda value: Size(*value)), ('value', tuple)):
+        if values.get(name):
+            values[name] = convert(values[name])
+    step = kind(**values)
+    backend = getattr(step, 'backend', 'cv2')
+    how = getattr(step, 'interpolation', 'bilinear')
+    if how not in INTERPOLATIONS.get(backend, ()):
+        raise UserError(f'{backend} has no interpolation {how!r}')
+    return step
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and 0 < value <= _LONGEST
+
+
+# What the fields of steps may be in JSON.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    'size': lambda value: (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(map(_is_side, value))
+    ),
+    'scale': _is_side,
+    'divisor': _is_side,
+    'edge': lambda value: value in ('short', 'long', 'width', 'height'),
+    'interpolation': lambda value: isinstance(value, str),
+    'backend': lambda value: isinstance(value, str),
+    'keep_ratio': lambda value: isinstance(value, bool),
+    'square': lambda value: isinstance(value, bool),
+    'normalized': lambda value: isinstance(value, bool),
+    'value': lambda value: (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and all(map(is_number, value))
+    ),
+}
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number; there, true is none."""
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def picture_size(picture: np.ndarray) -> Size:

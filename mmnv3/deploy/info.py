@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from mmnv3.errors import UserError
 from mmnv3.resizing import (
-    CenterCrop,
     ResizeEdge,
     Step,
     content_size,
+    is_number,
     step_from_dict,
     step_to_dict,
 )
@@ -40,6 +40,12 @@ FINAL_OUTPUTS = {
 # ONNX's have it among their properties.
 RT_INFO = 'mmnv3'
 EXTRA_FILE = 'mmnv3.json'
+
+# A mask has a byte for each pixel.
+_MASK_CLASSES = 256
+
+# Of pixels from 0 to 255. It is divided by, in single precision.
+_LEAST_STD = 1e-6
 
 # Fields that files of 0.1 do not have.
 _SINCE_0_2 = ('steps', 'clip_after_nms', 'align_corners', 'mask_threshold')
@@ -152,7 +158,7 @@ class ModelInfo:
             path: The file that they are from.
 
         Raises:
-            UserError: When fields are missing or are not JSON.
+            UserError: When fields are missing, are not JSON or cannot be true.
         """
         try:
             values = {
@@ -160,16 +166,98 @@ class ModelInfo:
                 for field in fields(cls)
                 if field.name in strings or field.name not in _SINCE_0_2
             }
-            if 'steps' in values:
-                values['steps'] = tuple(map(step_from_dict, values['steps']))
-            elif edge := json.loads(strings['resize_edge']):
-                height, width = values['input_shape'][2:]
-                values['steps'] = ResizeEdge(edge), CenterCrop(Size(width, height))
-        except (KeyError, json.JSONDecodeError):
+            edge = None if 'steps' in values else json.loads(strings['resize_edge'])
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise UserError(
                 f'{path} does not describe its model; files of tools/export.py do'
             ) from None
-        return cls(**values)
+        try:
+            if edge is not None:
+                steps = [{'type': 'ResizeEdge', 'scale': edge}]
+                size = values['input_shape'][:1:-1]
+                values['steps'] = (*steps, {'type': 'CenterCrop', 'size': size})
+            given = values.get('steps', ())
+            if not isinstance(given, tuple):
+                raise UserError(f'steps={given!r} is no list')
+            values['steps'] = tuple(map(step_from_dict, given))
+            info = cls(**values)
+            info._check()
+        except UserError as error:
+            raise UserError(
+                f'{path}: its description is wrong ({error}); export the model again'
+            ) from None
+        return info
+
+    def _check(self) -> None:
+        """Looks whether the fields can be what they say, each and together.
+
+        Raises:
+            UserError: When not.
+        """
+        for name, fits in _FITS.items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise UserError(f'{name}={value!r} cannot be')
+        if self.task == PLAIN:
+            if self.postprocessed:
+                raise UserError('a plain network has nothing to post-process')
+            return
+        channels = len(self.mean) == len(self.std) == 3
+        if len(self.input_shape) != 4 or self.input_shape[1] != 3 or not channels:
+            raise UserError(
+                f'input_shape={self.input_shape}, mean={self.mean}, std={self.std} are '
+                'of no picture of three channels'
+            )
+        if len(self.palette) not in (0, len(self.classes)) or not self.classes:
+            raise UserError(
+                f'there are {len(self.palette)} colours and {len(self.classes)} classes'
+            )
+        if self.task == SEGMENTATION and len(self.classes) > _MASK_CLASSES:
+            raise UserError(
+                f'a mask has at most {_MASK_CLASSES} classes, not {len(self.classes)}'
+            )
+        about = tuple(self.suppression.values())
+        if self.task == DETECTION and None in about:
+            raise UserError('a detector says how boxes are suppressed')
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_optional_number(value: object) -> bool:
+    return value is None or is_number(value)
+
+
+def _all(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and all(map(kind, value))
+
+
+def _is_colour(value: object) -> bool:
+    return _all(lambda part: type(part) is int and 0 <= part < 256)(value) and (
+        len(value) == 3  # type: ignore[arg-type]
+    )
+
+
+# What the fields may be, whatever the others are; `steps` are looked at as they are
+# made.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    'task': lambda value: isinstance(value, str) and value in OUTPUTS,
+    'classes': _all(lambda name: isinstance(name, str)),
+    'input_shape': _all(_is_count),
+    'mean': _all(is_number),
+    'std': _all(lambda number: is_number(number) and number >= _LEAST_STD),
+    'channel_order': lambda value: value in ('rgb', 'bgr'),
+    'palette': _all(_is_colour),
+    'precision': lambda value: value in ('fp32', 'int8'),
+    'postprocessed': lambda value: isinstance(value, bool),
+    'score_threshold': _is_optional_number,
+    'iou_threshold': _is_optional_number,
+    'max_detections': lambda value: value is None or _is_count(value),
+    'max_per_class': lambda value: value is None or type(value) is int,
+    'align_corners': lambda value: value is None or isinstance(value, bool),
+    'mask_threshold': _is_optional_number,
+}
 
 
 def _freeze(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmnv3.deploy.info import ModelInfo
+from mmnv3.errors import Remark
 from mmnv3.models.nms import progressive_nms
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
@@ -88,12 +90,45 @@ def finish(
         CLASSIFICATION: _classification,
     }
     finish_one = finishers[info.task]
+    outputs = _without_nan(outputs, info)
     return [
         finish_one(
             {name: values[index] for name, values in outputs.items()}, info, Size(*size)
         )
         for index, size in enumerate(sizes)
     ]
+
+
+# What a logit that is no number counts as: less than all others.
+_LEAST_LOGIT = -1e30
+
+
+def _without_nan(
+    outputs: dict[str, np.ndarray], info: ModelInfo
+) -> dict[str, np.ndarray]:
+    """Outputs in which what is no number scores nothing, with a remark about it."""
+    if not any(
+        values.size and values.dtype.kind == 'f' and np.isnan(values.min())
+        for values in outputs.values()
+    ):
+        return outputs
+    warnings.warn(
+        'the network gives NaN instead of scores, which count as nothing; its weights '
+        'are damaged, or its training failed',
+        Remark,
+        stacklevel=3,
+    )
+    if info.task == DETECTION:
+        known = ~np.isnan(outputs['boxes']).any(-1)
+        if not info.postprocessed:
+            known = known[..., None]
+        scores = np.where(known, np.nan_to_num(outputs['scores']), np.float32(0))
+        return {**outputs, 'boxes': np.nan_to_num(outputs['boxes']), 'scores': scores}
+    least = 0 if info.postprocessed else _LEAST_LOGIT
+    return {
+        name: np.nan_to_num(values, nan=least, posinf=np.inf, neginf=-np.inf)
+        for name, values in outputs.items()
+    }
 
 
 def _detections(
@@ -114,6 +149,9 @@ def _detections(
                 **info.suppression(size),
             )
         )
+    finite = np.isfinite(boxes).all(1)
+    if not finite.all():
+        boxes, scores, labels = boxes[finite], scores[finite], labels[finite]
     scale = np.divide(info.content_size(size), size)
     boxes = boxes / np.tile(scale, 2).astype(np.float32)
     return Detections(boxes, scores, labels, info.classes)

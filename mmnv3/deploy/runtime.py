@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +18,16 @@ from torch import Tensor
 
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
+from mmnv3.deploy.torch_archive import load_program
 from mmnv3.errors import UserError
-from mmnv3.tasks import SEGMENTATION
+from mmnv3.tasks import DETECTION, SEGMENTATION
 
 if TYPE_CHECKING:  # It imports the toolboxes, which exported files do without.
     from mmnv3.deploy.graph import ExportGraph
+
+
+class DamagedFile(UserError):
+    """A file that cannot be what it should; making it anew helps."""
 
 
 class Runtime(ABC):
@@ -29,10 +36,12 @@ class Runtime(ABC):
     Attributes:
         info: How to feed it and what its outputs mean.
         any_size: Whether it also takes other sizes than ``info.size``.
+        path: Its file; None for a graph that is run itself.
     """
 
     info: ModelInfo
     any_size: bool = False
+    path: Path | None = None
 
     def __call__(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the network.
@@ -46,7 +55,8 @@ class Runtime(ABC):
             ``labels``, ``mask``, or ``scores``.
 
         Raises:
-            UserError: For a batch of another shape or type.
+            UserError: For a batch of another shape or type, and when a file cannot be
+                run or gives something else than it says.
         """
         wanted = self.info.input_shape
         known = 2 if self.any_size else 4
@@ -56,11 +66,58 @@ class Runtime(ABC):
                 f'the model takes float32 of the shape {wanted}, and got '
                 f'{batch.dtype} of {batch.shape}'
             )
-        return dict(zip(self.info.outputs, self._run(batch), strict=True))
+        try:
+            outputs = dict(zip(self.info.outputs, self._run(batch), strict=True))
+            _check_outputs(outputs, self.info, batch.shape)
+        except DamagedFile as error:
+            raise DamagedFile(f'{self.path or "the model"}: {error}') from None
+        except Exception as error:
+            if self.path is None:
+                raise
+            raise DamagedFile(
+                f'{self.path} cannot be run ({_first_line(error)}); export the model '
+                'again'
+            ) from None
+        return outputs
 
     @abstractmethod
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         """The outputs in the order of ``info.outputs``."""
+
+
+class _TorchThreads:
+    """The number of PyTorch's threads, of which parts belong to the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0
+
+    @contextmanager
+    def __call__(self, number: int | None) -> Iterator[None]:
+        """Sets a number, and brings back the one that was before all who do so at once.
+
+        Args:
+            number: Threads of one call; None leaves all as it is.
+        """
+        if number is None:
+            yield
+            return
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_num_threads()
+            self._users += 1
+            torch.set_num_threads(number)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                # This thread's own part comes back in any case.
+                torch.set_num_threads(self._before)
+
+
+torch_threads = _TorchThreads()
 
 
 class PyTorchRuntime(Runtime):
@@ -88,20 +145,21 @@ class PyTorchRuntime(Runtime):
     @classmethod
     def load(cls, path: Path, threads: int | None) -> PyTorchRuntime:
         """Reads a ``.pt2`` file."""
-        extra = {EXTRA_FILE: ''}
-        program = torch.export.load(path, extra_files=extra)
-        info = ModelInfo.from_strings(json.loads(extra[EXTRA_FILE] or '{}'), str(path))
+        program, strings = load_program(path)
+        info = ModelInfo.from_strings(strings, str(path))
+        inputs = program.graph_signature.user_inputs
+        shapes = {
+            str(node.name): node.meta['val'].shape
+            for node in program.graph.nodes
+            if node.op == 'placeholder' and node.name in inputs
+        }
+        _check_input(path, info, shapes)
         return cls(program.module(), info, threads)
 
     @torch.inference_mode()
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
-        before = torch.get_num_threads()
-        # The number belongs to the process.
-        torch.set_num_threads(self._threads or before)
-        try:
+        with torch_threads(self._threads):
             found = self._module(torch.from_numpy(batch))
-        finally:
-            torch.set_num_threads(before)
         found = (found,) if isinstance(found, Tensor) else found
         return [output.numpy() for output in found]
 
@@ -121,11 +179,17 @@ class OnnxRuntime(Runtime):
         # Warnings about its own rewriting are nothing that a user can mend.
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
-            path, options, providers=['CPUExecutionProvider']
+            path,
+            options,
+            providers=['CPUExecutionProvider'],
+            # It would try the same once more, and print that.
+            enable_fallback=0,
         )
         self.info = ModelInfo.from_strings(
             self._session.get_modelmeta().custom_metadata_map, str(path)
         )
+        inputs = {node.name: node.shape for node in self._session.get_inputs()}
+        _check_input(path, self.info, inputs)
 
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         return self._session.run(list(self.info.outputs), {INPUT: batch})
@@ -159,6 +223,8 @@ class OpenVINORuntime(Runtime):
         }
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
+        inputs = {node.get_any_name(): node.get_shape() for node in model.inputs}
+        _check_input(path, self.info, inputs)
         compiled = core.compile_model(model, 'CPU', settings)
         self._request = compiled.create_infer_request()
 
@@ -177,14 +243,17 @@ class LiteRTRuntime(Runtime):
 
     def __init__(self, path: Path, threads: int | None) -> None:
         litert = require('ai_edge_litert.interpreter', 'litert')
-        strings: str | bytes = '{}'
+        strings = {}
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if EXTRA_FILE in archive.namelist():
-                    strings = archive.read(EXTRA_FILE)
-        self.info = ModelInfo.from_strings(json.loads(strings), str(path))
+                    strings = json.loads(archive.read(EXTRA_FILE))
+        self.info = ModelInfo.from_strings(strings, str(path))
         self._interpreter = litert.Interpreter(str(path), num_threads=threads)
         self._run_signature = self._interpreter.get_signature_runner()
+        inputs = self._run_signature.get_input_details()
+        shapes = {name: details['shape'] for name, details in inputs.items()}
+        _check_input(path, self.info, shapes)
 
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         found = self._run_signature(**{INPUT: batch})
@@ -253,12 +322,87 @@ def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
     if not path.is_file():
         raise UserError(f'{path}: there is no such file')
     try:
-        return chosen.load(path, threads)
+        runtime = chosen.load(path, threads)
     except UserError:
         raise
     except Exception as error:  # Every runtime has exceptions of its own.
-        reason = str(error).strip().partition('\n')[0]
-        raise UserError(f'{path} cannot be read ({reason})') from None
+        raise DamagedFile(
+            f'{path} cannot be read ({_first_line(error)}); export the model again'
+        ) from None
+    runtime.path = path
+    return runtime
+
+
+def _first_line(error: Exception) -> str:
+    """What a library's exception says, without the pages that follow."""
+    line = str(error).strip().partition('\n')[0].strip()
+    return line[:200] or type(error).__name__
+
+
+def _check_input(path: Path, info: ModelInfo, inputs: Mapping[str, Sequence]) -> None:
+    """Checks that a file's network takes what its description says.
+
+    Args:
+        path: The file.
+        info: Its description.
+        inputs: Shapes by name.
+
+    Raises:
+        DamagedFile: When not.
+    """
+    shapes = {name: tuple(map(str, shape)) for name, shape in inputs.items()}
+    if shapes != {INPUT: tuple(map(str, info.input_shape))}:
+        told = ', '.join(f'{n} of {"x".join(shape)}' for n, shape in shapes.items())
+        raise DamagedFile(
+            f'{path} takes {told or "nothing"}, and its description says {INPUT} of '
+            f'{"x".join(map(str, info.input_shape))}; export the model again'
+        )
+
+
+def _check_outputs(
+    outputs: Mapping[str, np.ndarray], info: ModelInfo, batch: Sequence[int]
+) -> None:
+    """Checks that outputs are what a description says.
+
+    Args:
+        outputs: What the network gave.
+        info: The description.
+        batch: The input's shape.
+
+    Raises:
+        DamagedFile: When not.
+    """
+    count, (height, width) = batch[0], batch[2:]
+    classes = len(info.classes)
+    maps = 1 if info.mask_threshold is not None else classes
+    shapes: dict[str, tuple[int, ...]] = {
+        'mask': (count, height, width),
+        'logits': (count, maps, height, width)
+        if info.task == SEGMENTATION
+        else (count, classes),
+    }
+    if info.task == DETECTION:
+        # So many as there are anchors, or detections.
+        rows = outputs['boxes'].shape[1:2]
+        one = (count, *rows)
+        scores = one if info.postprocessed else (*one, classes)
+        shapes |= {'boxes': (*one, 4), 'scores': scores, 'labels': one}
+    else:
+        shapes['scores'] = count, classes
+    for name, found in outputs.items():
+        wanted = shapes.get(name, found.shape)
+        whole = name in ('mask', 'labels')
+        if found.shape != wanted or found.dtype.kind != ('i' if whole else 'f'):
+            raise DamagedFile(
+                f'{name} is {found.dtype} of {found.shape}, and the description says '
+                f'{"whole" if whole else "real"} numbers of {wanted}; export the model '
+                'again'
+            )
+        if whole and found.size and not 0 <= found.min() <= found.max() < classes:
+            raise DamagedFile(
+                f'{name} names classes that are not among the {classes} of the '
+                'description; export the model again'
+            )
 
 
 def check_backend(backend: str, precision: str = 'fp32') -> None:

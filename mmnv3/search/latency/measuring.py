@@ -59,6 +59,15 @@ COPIES = 8
 _FEWEST_COPIES = 2
 _MOST_WEIGHTS = 1 << 21
 _INFO = ModelInfo(PLAIN, (), (1, FEW, 1, 1), (), (), 'rgb')
+# What a file for pictures has to say besides, and what takes no time.
+_ABOUT_PICTURES: dict[str, Any] = dict(
+    mean=(0, 0, 0),
+    std=(1, 1, 1),
+    score_threshold=0,
+    iou_threshold=1,
+    max_detections=1,
+    max_per_class=-1,
+)
 # Layers that are measured between two times that the table is saved.
 _SAVE_EVERY = 10
 # Networks that tell how layers add up, and their random sequence, which is none that
@@ -282,6 +291,9 @@ def load_network(
     batch, channels, height, width = graph.example().shape
     shape = batch, channels, height, width
     info = replace(_INFO, task=graph.task, input_shape=shape)
+    if isinstance(graph, ExportGraph):
+        classes = tuple(map(str, range(graph.num_classes)))
+        info = replace(info, classes=classes, **_ABOUT_PICTURES)
     # A plain graph has all that exporting asks of one.
     graph = cast(ExportGraph, graph)
     file_format = BACKENDS[backend]

@@ -1,0 +1,59 @@
+"""A detector of one convolution, whose files are loaded in no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmnv3.deploy.export import export_graph
+from mmnv3.deploy.info import OUTPUTS, ModelInfo
+from mmnv3.deploy.runtime import FORMATS
+from mmnv3.resizing import Pad, Resize
+from mmnv3.size import Size
+from mmnv3.tasks import DETECTION
+
+SIZE = Size(16, 12)
+INFO = ModelInfo(
+    task=DETECTION,
+    classes=('dot', 'dash'),
+    input_shape=(1, 3, SIZE.height, SIZE.width),
+    mean=(127.5, 127.5, 127.5),
+    std=(127.5, 127.5, 127.5),
+    channel_order='rgb',
+    steps=(Resize(SIZE, keep_ratio=True), Pad(SIZE)),
+    palette=((255, 0, 0), (0, 0, 255)),
+    score_threshold=0.1,
+    iou_threshold=0.5,
+    max_detections=5,
+    max_per_class=-1,
+)
+
+
+class TinyGraph(nn.Module):
+    """As `mmnv3.deploy.graph.DetectionGraph`: 12 boxes, and scores of two classes."""
+
+    task = DETECTION
+    outputs = OUTPUTS[DETECTION]
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 6, 4, stride=4)
+        self.eval().requires_grad_(False)
+
+    def example(self) -> Tensor:
+        return torch.zeros(INFO.input_shape)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.conv(image).flatten(2).permute(0, 2, 1).sigmoid()
+        corners = found[..., :2] * 6
+        return torch.cat([corners, corners + found[..., 2:4] * 6], -1), found[..., 4:]
+
+
+def write_tiny(folder: Path, kind: str) -> Path:
+    """Exports it; of OpenVINO's two files the one that is named."""
+    path = folder / f'tiny{FORMATS[kind].suffixes[0]}'
+    export_graph(TinyGraph(), INFO, path, kind)
+    return path
