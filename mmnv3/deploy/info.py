@@ -216,7 +216,12 @@ class ModelInfo:
             raise UserError(
                 f'a mask has at most {_MASK_CLASSES} classes, not {len(self.classes)}'
             )
-        about = tuple(self.suppression.values())
+        about = (
+            self.score_threshold,
+            self.iou_threshold,
+            self.max_detections,
+            self.max_per_class,
+        )
         if self.task == DETECTION and None in about:
             raise UserError('a detector says how boxes are suppressed')
 
@@ -255,6 +260,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     'iou_threshold': _is_optional_number,
     'max_detections': lambda value: value is None or _is_count(value),
     'max_per_class': lambda value: value is None or type(value) is int,
+    'clip_after_nms': lambda value: value is None or isinstance(value, bool),
     'align_corners': lambda value: value is None or isinstance(value, bool),
     'mask_threshold': _is_optional_number,
 }
