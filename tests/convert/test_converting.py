@@ -2,8 +2,6 @@
 
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -18,6 +16,7 @@ from safetensors.torch import save_file
 from mmnv3.convert import MisfitError, read_state, to_ours
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3, MobileNetV3ClsHead
+from tests.tools import Completed, fork_tool
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = next(
@@ -26,13 +25,8 @@ WEIGHTS = next(
 )
 
 
-def convert(*args: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, 'tools/convert_checkpoint.py', *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+def convert(*args: object) -> Completed:
+    return fork_tool('convert_checkpoint.py', *args)
 
 
 @pytest.fixture(scope='module')

@@ -1,8 +1,6 @@
 """Networks that are not in the zoo: renamed, and as NetAdapt leaves them."""
 
 import copy
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from mmnv3.convert.naming import timm as timm_names
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from tests.networks import edited_small
+from tests.tools import fork_tool
 
 
 def torchvision_net(spec: NetSpec) -> nn.Module:
@@ -154,14 +153,9 @@ def test_the_tool_takes_the_configs_own_network(tmp_path: Path) -> None:
     torch.save(torchvision_net(spec).state_dict(), tmp_path / 'cut.pth')
 
     def convert(*args: object) -> None:
-        done = subprocess.run(
-            [
-                sys.executable, 'tools/convert_checkpoint.py', *map(str, args),
-                '--config', str(tmp_path / 'config.py'),
-            ],
-            capture_output=True,
-            text=True,
-        )  # fmt: skip
+        done = fork_tool(
+            'convert_checkpoint.py', *args, '--config', tmp_path / 'config.py'
+        )
         assert done.returncode == 0, done.stderr
         assert 'classification: cut, 10 classes' in done.stderr
 

@@ -1,11 +1,11 @@
 """Google's published files on real pictures, by the tools, as a user would."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tools import fork_tool
 
 ROOT = Path(__file__).parents[2]
 DATA = next(
@@ -22,11 +22,7 @@ pytestmark = [
 
 
 def run(tool: str, *args: object) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
-        capture_output=True,
-        text=True,
-    )
+    done = fork_tool(tool, *args, timeout_s=1800)
     assert done.returncode == 0, done.stderr
 
 

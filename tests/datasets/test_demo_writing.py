@@ -25,6 +25,7 @@ from mmnv3.datasets.demo import (
 )
 from mmnv3.datasets.demo.writing import annotation_path, image_path, mask_path
 from mmnv3.errors import UserError
+from tests.tools import fork_tool
 
 SPEC = DemoSpec(train=24, val=6, seed=5, size=96)
 TOOL = Path(__file__).parents[2] / 'tools' / 'demo_data.py'
@@ -251,27 +252,16 @@ def test_spec_is_checked_early(values: dict[str, int], message: str) -> None:
         DemoSpec(**values)
 
 
-def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1])}
-    return subprocess.run(
-        [sys.executable, str(TOOL), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_tool_writes_says_so_and_refuses_in_one_line(tmp_path: Path) -> None:
     out = str(tmp_path / 'new' / 'demo')
     sizes = ('--train', '3', '--val', '2', '--size', '64')
-    first = run_tool('--out', out, *sizes)
+    first = fork_tool('demo_data.py', '--out', out, *sizes)
     assert first.returncode == 0, first.stderr
     assert '3 training and 2 validation pictures written' in first.stdout
-    again = run_tool('--out', out, *sizes)
+    again = fork_tool('demo_data.py', '--out', out, *sizes)
     assert again.returncode == 0 and 'already there' in again.stdout
     for wrong in (('--out', out, '--seed', '9'), ('--out', out, '--size', '7')):
-        refused = run_tool(*wrong)
+        refused = fork_tool('demo_data.py', *wrong)
         assert refused.returncode == 2
         assert len(refused.stderr.strip().splitlines()) == 1
     assert json.loads(Path(out, annotation_path('val')).read_text())['info']['val'] == 2

@@ -1,6 +1,5 @@
 """The files, what they carry, and the tool that writes them."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,19 +16,15 @@ from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
+from tests.tools import Completed, fork_tool
 
 ROOT = Path(__file__).parents[2]
 DEMO = 'configs/ssdlite_mnv3_small_demo.py'
 SMALLER = 'model.bbox_head.anchor_generator.input_size=128'
 
 
-def export(*args: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, 'tools/export.py', *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+def export(*args: object) -> Completed:
+    return fork_tool('export.py', *args)
 
 
 @pytest.fixture(scope='module')

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -21,8 +19,7 @@ from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Classification, Segmentation
 from mmnv3.errors import Remark, UserError
 from tests.deploy.tiny import write_tiny
-
-ROOT = Path(__file__).parents[2]
+from tests.tools import Completed, fork_tool
 
 
 def picture(path: Path, seed: int = 0) -> Path:
@@ -32,13 +29,8 @@ def picture(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def run(*args: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, 'tools/predict.py', *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+def run(*args: object) -> Completed:
+    return fork_tool('predict.py', *args)
 
 
 def test_the_tool_draws_tells_and_writes(exported, tmp_path) -> None:

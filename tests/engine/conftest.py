@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
+from tests.tools import Completed, fork_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +63,7 @@ default_hooks = dict(
 
 
 def start(tool: str, *args: object, **kwargs: object) -> subprocess.Popen:
-    """Starts a tool; its output goes to a pipe."""
+    """Starts a tool as a user does; its output goes to a pipe."""
     return subprocess.Popen(
         [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
         stdout=subprocess.PIPE,
@@ -75,15 +76,9 @@ def start(tool: str, *args: object, **kwargs: object) -> subprocess.Popen:
 
 
 @pytest.fixture(scope='session')
-def tool() -> Callable[..., subprocess.CompletedProcess]:
+def tool() -> Callable[..., Completed]:
     """Runs a tool to its end."""
-
-    def run(name: str, *args: object) -> subprocess.CompletedProcess:
-        process = start(name, *args)
-        out, err = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(name, process.returncode, out, err)
-
-    return run
+    return fork_tool
 
 
 @pytest.fixture(scope='session')

@@ -2,7 +2,6 @@
 
 import math
 import runpy
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from studies.paper.printed import (
     TABLES,
 )
 from studies.paper.tables import LayerTable, Row, Table, built_layers, compare
+from tests.tools import fork_tool
 
 ROOT = Path(__file__).parents[2]
 TOOL = str(ROOT / 'tools' / 'paper_tables.py')
@@ -219,11 +219,7 @@ def test_the_configs_count_the_same(network, name: str, count_config) -> None:
 
 
 def test_the_tool_prints_one_table() -> None:
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', TOOL, '--table', '2'],
-        capture_output=True,
-        text=True,
-    )
+    done = fork_tool('paper_tables.py', '--table', 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('## Table 2: ')
     assert '2,542,856' in done.stdout and 'Table 3' not in done.stdout

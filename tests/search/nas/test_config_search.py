@@ -1,10 +1,7 @@
 """A search of a config from start to plot; only training is left out."""
 
 import io
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 from mmengine.config import Config
@@ -30,6 +27,7 @@ from mmnv3.search.nas.space import get_space
 from mmnv3.search.trial import Trial
 from tests.conftest import ROOT
 from tests.search.nas.oracle import evaluate
+from tests.tools import fork_tool
 
 
 @pytest.fixture
@@ -104,21 +102,8 @@ def test_a_proxy_s_accuracy_is_of_one(read, tmp_path, monkeypatch):
 
 
 def test_errors_of_the_tool_are_one_line(tmp_path):
-    tool, config = ROOT / 'tools/nas.py', ROOT / 'configs/ssdlite_mnv3_small_demo.py'
-    done = subprocess.run(
-        [
-            sys.executable,
-            tool,
-            config,
-            '--table',
-            'none.json',
-            '--target-latency',
-            '3ms',
-        ],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    config = ROOT / 'configs/ssdlite_mnv3_small_demo.py'
+    args = [config, '--table', 'none.json', '--target-latency', '3ms']
+    done = fork_tool('nas.py', *args, cwd=tmp_path)
     assert done.returncode == 2
     assert 'error: none.json: there is no such table' in done.stderr.splitlines()[-1]
