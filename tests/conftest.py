@@ -13,6 +13,13 @@ import mmnv3
 ROOT = Path(mmnv3.__file__).parents[1]
 
 
+@pytest.fixture(scope='session')
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of a run, for what costs seconds to make."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if 'PYTEST_XDIST_WORKER' in os.environ else own
+
+
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., str]:
     """Runs code in a fresh interpreter and returns what it prints.

@@ -1,4 +1,4 @@
-"""Every case is built and exported once."""
+"""Every case is built once in a process, and exported once in a run."""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 from torch import nn
 
 from mmnv3.deploy.export import FORMATS, describe_graph, export_graph
@@ -19,9 +20,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='session')
-def exported(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def exported(shared_folder: Path) -> SimpleNamespace:
     """`model`, `graph` and `info` of a case, and its `file` and `runtime` by format."""
-    folder = tmp_path_factory.mktemp('exported')
+    folder = shared_folder / 'exported'
+    folder.mkdir(exist_ok=True)
 
     @cache
     def model(case: str) -> nn.Module:
@@ -40,7 +42,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         if kind == 'litert':
             pytest.importorskip('litert_torch', reason='litert-torch is not installed')
         path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
-        export_graph(graph(case), info(case), path, kind)
+        with FileLock(f'{path}.lock'):
+            if not path.exists():
+                export_graph(graph(case), info(case), path, kind)
         return path
 
     @cache

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from mmnv3.deploy.export import FORMATS
 from mmnv3.deploy.quantization import quantize
@@ -14,9 +15,10 @@ from tests.deploy.cases import normalised
 
 
 @pytest.fixture(scope='session')
-def quantized(exported, photos, tmp_path_factory) -> SimpleNamespace:
+def quantized(exported, photos, shared_folder: Path) -> SimpleNamespace:
     """`batches` of a case, and its 8-bit `file` and `runtime` by format."""
-    folder = tmp_path_factory.mktemp('quantized')
+    folder = shared_folder / 'quantized'
+    folder.mkdir(exist_ok=True)
 
     @cache
     def batches(case: str) -> list[np.ndarray]:
@@ -27,7 +29,9 @@ def quantized(exported, photos, tmp_path_factory) -> SimpleNamespace:
         if kind == 'openvino':
             pytest.importorskip('nncf', reason='nncf is not installed')
         path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
-        quantize(kind, exported.file(case, kind), path, batches(case))
+        with FileLock(f'{path}.lock'):
+            if not path.exists():
+                quantize(kind, exported.file(case, kind), path, batches(case))
         return path
 
     @cache
