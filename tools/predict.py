@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--out', type=arguments.name, help='folder to draw into')
     parser.add_argument(
-        '--json', type=arguments.name, help='file to write what was found to'
+        '--json',
+        type=arguments.name,
+        help='file to write what was found to; of .jsonl each picture is a line',
     )
     parser.add_argument(
         '--cfg-options',
