@@ -1,5 +1,5 @@
 # `make demo`: from a bare machine with Python >= 3.10 to a trained and tested detector.
-# `make test`, `make lint`: what CI runs.
+# `make test`, `make lint`: what CI runs. `make onedl-test`: the tests on the other stack.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +13,7 @@ DEMO = ssdlite_mnv3_small_demo
 DEMO_DATA = work_dirs/demo_data
 DEMO_WORK = work_dirs/$(DEMO)
 
-.PHONY: demo install lint test
+.PHONY: demo install lint onedl-test test
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo_data.py --out $(DEMO_DATA)
@@ -26,6 +26,10 @@ demo: $(INSTALLED)
 # A process per core. Files stay whole, since tests of one share what they export.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+
+# The same on the OneDL forks.
+onedl-test:
+	$(MAKE) test STACK=onedl VENV=.venv-onedl
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

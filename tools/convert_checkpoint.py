@@ -19,7 +19,7 @@ from mmnv3.convert import (
     read_state,
     to_ours,
 )
-from mmnv3.convert.differences import check_against, count_classes
+from mmnv3.convert.differences import check_against, count_classes, describe_settings
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.errors import UserError, one_line_errors
@@ -72,8 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for text in check_against(converted, args.source, model):
                     console.print(f'warning: {text}')
     except MisfitError as error:
-        for line in error.misfit.lines():
-            console.print(line)
         raise UserError(f'{args.source}: {error}') from None
     write_checkpoint(
         args.out,
@@ -83,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         bare=args.target in ('torchvision', 'timm'),
     )
     console.print(f'{converted.network}\nwritten to {args.out}')
+    if not model:
+        console.print(describe_settings(converted.network.form, args.source))
     if converted.left_out:
         console.print(
             f'{len(converted.left_out)} keys have no counterpart and were left '

@@ -170,7 +170,8 @@ V1 = NetSpec(
     ),
 )
 
-# MnasNet-A1 and its small sibling (tensorflow/tpu models/official/mnasnet).
+# MnasNet-A1, B1 without squeeze-and-excite, and their small sibling (tensorflow/tpu
+# models/official/mnasnet).
 MNASNET_A1 = NetSpec(
     'mnasnet_a1',
     ConvSpec(32, kernel=3, stride=2, act='relu'),
@@ -184,6 +185,20 @@ MNASNET_A1 = NetSpec(
         (1, 3, 1, 6, 320, 0),
     ), stem=32, act='relu'),
     last=ConvSpec(1280, act='relu', scaled='up'),
+)
+MNASNET_B1 = NetSpec(
+    'mnasnet_b1',
+    ConvSpec(32, kernel=3, stride=2, act='relu'),
+    _stages((
+        (1, 3, 1, 1,  16, 0),
+        (3, 3, 2, 3,  24, 0),
+        (3, 5, 2, 3,  40, 0),
+        (3, 5, 2, 6,  80, 0),
+        (2, 3, 1, 6,  96, 0),
+        (4, 5, 2, 6, 192, 0),
+        (1, 3, 1, 6, 320, 0),
+    ), stem=32, act='relu'),
+    last=ConvSpec(1280, act='relu', scaled='never'),
 )
 MNASNET_SMALL = NetSpec(
     'mnasnet_small',
@@ -212,6 +227,7 @@ ZOO: dict[str, NetSpec] = {
         V2,
         V1,
         MNASNET_A1,
+        MNASNET_B1,
         MNASNET_SMALL,
     )
 }

@@ -126,8 +126,8 @@ def from_ours(
         for ours, theirs in part.keys():
             if ours in given:
                 state[theirs] = given[ours]
-        if part.conv == 'conv_head':
-            # timm keeps the hidden layer a convolution.
+        if project == 'timm' and part.ours == 'head.hidden':
+            # timm keeps it a convolution.
             key = f'{part.conv}.weight'
             state[key] = state[key][..., None, None]
     return Converted(state, network)

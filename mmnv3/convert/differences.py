@@ -11,7 +11,63 @@ from mmnv3.convert.conversion import Converted
 from mmnv3.convert.formats import CheckpointFormat
 from mmnv3.convert.recognition import Misfit, MisfitError
 from mmnv3.engine.checkpoints import compare_states
+from mmnv3.errors import UserError
 from mmnv3.models.layers import Conv2dSame
+
+
+def trained_with(form: CheckpointFormat, source: str | Path) -> tuple[float, str]:
+    """The batch normalisation's eps and the padding of a file's network.
+
+    No key tells them.
+
+    Args:
+        form: The file's format.
+        source: Its name; timm's ``tf_`` networks are TensorFlow's, and only the name
+            tells.
+    """
+    if form.project == 'timm' and 'tf_' in Path(str(source)).name:
+        return 1e-3, 'same'
+    return form.eps, form.padding
+
+
+def describe_settings(form: CheckpointFormat, source: str | Path) -> str:
+    """Says in a line what a config for a converted file has to set."""
+    eps, padding = trained_with(form, source)
+    norm_cfg = '' if form.project == 'tflite' else f'{_norm_cfg(eps)} and '
+    return f'its backbone wants {norm_cfg}padding={padding!r}'
+
+
+def _norm_cfg(eps: float) -> str:
+    return f'norm_cfg=dict(type="BN", eps={eps:g})'
+
+
+def _other_eps(form: CheckpointFormat, source: str | Path, backbone: nn.Module) -> str:
+    """A sentence where the eps differs, '' where it does not."""
+    eps, _ = trained_with(form, source)
+    epsilons = {m.eps for m in backbone.modules() if isinstance(m, _BatchNorm)}
+    # Quantised files have the normalisation folded into their kernels.
+    if epsilons == {eps} or form.project == 'tflite':
+        return ''
+    return (
+        f'{source} was trained with eps={eps:g} in batch normalisation, and the '
+        f'config has {", ".join(f"{value:g}" for value in sorted(epsilons))}; set '
+        f'{_norm_cfg(eps)}'
+    )
+
+
+def _other_padding(
+    form: CheckpointFormat, source: str | Path, backbone: nn.Module
+) -> str:
+    """A sentence where the padding differs, '' where it does not."""
+    _, padding = trained_with(form, source)
+    same = any(isinstance(module, Conv2dSame) for module in backbone.modules())
+    ours = 'same' if same else 'symmetric'
+    if ours == padding:
+        return ''
+    return (
+        f'{source} was trained with padding={padding!r}, and the config has '
+        f'{ours!r}; set padding={padding!r}'
+    )
 
 
 def list_differences(
@@ -21,32 +77,17 @@ def list_differences(
 
     Args:
         form: The file's format.
-        source: Its name; timm's ``tf_`` networks are TensorFlow's, and only the name
-            tells.
+        source: Its name.
         backbone: A ``MobileNetV3``.
 
     Returns:
         One sentence each, empty where all agrees.
     """
-    eps, padding = form.eps, form.padding
-    if form.project == 'timm' and 'tf_' in Path(str(source)).name:
-        eps, padding = 1e-3, 'same'
-    found = []
-    epsilons = {m.eps for m in backbone.modules() if isinstance(m, _BatchNorm)}
-    if epsilons != {eps} and form.project != 'tflite':
-        found.append(
-            f'{source} was trained with eps={eps:g} in batch normalisation, and the '
-            f'config has {", ".join(f"{value:g}" for value in sorted(epsilons))}; set '
-            f'norm_cfg=dict(type="BN", eps={eps:g})'
-        )
-    same = any(isinstance(module, Conv2dSame) for module in backbone.modules())
-    ours = 'same' if same else 'symmetric'
-    if ours != padding:
-        found.append(
-            f'{source} was trained with padding={padding!r}, and the config has '
-            f'{ours!r}; set padding={padding!r}'
-        )
-    return found
+    found = (
+        _other_eps(form, source, backbone),
+        _other_padding(form, source, backbone),
+    )
+    return [text for text in found if text]
 
 
 def count_classes(model: nn.Module) -> int | None:
@@ -67,7 +108,15 @@ def check_against(
 
     Raises:
         MisfitError: When keys are missing, unexpected or of another shape.
+        UserError: When batch normalisation has another eps, with which the weights
+            would compute something else from the first layer on.
     """
     if differences := compare_states(model.state_dict(), converted.state):
-        raise MisfitError(Misfit(converted.network, differences))
-    return list_differences(converted.network.form, source, model.backbone)
+        raise MisfitError(
+            Misfit(converted.network, differences),
+            f'the file holds {converted.network}, and the config another network',
+        )
+    form = converted.network.form
+    if text := _other_eps(form, source, model.backbone):
+        raise UserError(f'{text}; nothing was converted')
+    return list_differences(form, source, model.backbone)

@@ -12,7 +12,8 @@ from mmnv3.convert import naming
 from mmnv3.convert.naming import Part
 
 _V3 = ('large', 'small', 'large_minimalistic', 'small_minimalistic')
-_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25)
+# 1.3 and 1.4 are those of the comparators that other projects have trained.
+_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.25, 1.3, 1.4)
 _LEVELS = 6
 
 
@@ -159,6 +160,9 @@ def _our_detector() -> tuple[tuple[Part, ...], ...]:
     )
 
 
+# MobileNetV2 and MnasNet have no hidden layer between pooling and classes.
+_TORCHVISION_FC = ((Part('head.fc', 'classifier.1'),),)
+_TIMM_FC = ((Part('head.fc', 'classifier'),),)
 _TORCHVISION_SEGMENTER = (
     (
         Part('decode_head.conv', 'classifier.cbr.0', 'classifier.cbr.1'),
@@ -215,6 +219,16 @@ FORMATS = (
         archs=('large', 'small'),
     ),
     CheckpointFormat(
+        'torchvision', 'classification', 'features.0.0.weight',
+        _prefixed(naming.torchvision_v2, 'features.'), _TORCHVISION_FC,
+        archs=('v2',), widths=_WIDTHS, eps=1e-5,
+    ),
+    CheckpointFormat(
+        'torchvision', 'classification', 'layers.0.weight',
+        _prefixed(naming.torchvision_mnasnet, 'layers.'), _TORCHVISION_FC,
+        archs=('mnasnet_b1',), widths=_WIDTHS, eps=1e-5,
+    ),
+    CheckpointFormat(
         'torchvision', 'detection', 'backbone.features.0.0.0.weight',
         _prefixed(naming.torchvision_ssdlite, 'backbone.'), _torchvision_detector(),
         archs=('large',), tails=('detection', None),
@@ -229,6 +243,29 @@ FORMATS = (
         _prefixed(naming.timm, ''), _classifier('conv_head', 'classifier'),
         # Below 0.75 timm keeps the stem's 16 channels.
         widths=(1.0, 0.75, 1.25), eps=1e-5,
+    ),
+    CheckpointFormat(
+        'timm', 'classification', 'conv_stem.weight',
+        _prefixed(naming.timm_efficientnet, ''), _TIMM_FC,
+        archs=('v2', 'mnasnet_b1'), widths=_WIDTHS, eps=1e-5,
+    ),
+    CheckpointFormat(
+        'timm', 'classification', 'conv_stem.weight',
+        _prefixed(naming.timm_efficientnet, ''), _TIMM_FC,
+        # Above 1 timm keeps the 1280 channels of the last layer.
+        archs=('mnasnet_a1', 'mnasnet_small'),
+        widths=tuple(width for width in _WIDTHS if width <= 1), eps=1e-5,
+    ),
+    # The weights of small_075 are timm's.
+    CheckpointFormat(
+        'mmpretrain', 'classification', 'backbone.layer0.conv.weight',
+        _prefixed(naming.openmmlab, 'backbone.'),
+        _classifier('head.layers.0.fc', 'head.layers.1.fc'),
+        archs=('small',), widths=(0.75,), eps=1e-5,
+    ),
+    CheckpointFormat(
+        'mmpretrain', 'backbone', 'layer0.conv.weight',
+        _prefixed(naming.openmmlab, ''), archs=('small',), widths=(0.75,), eps=1e-5,
     ),
     CheckpointFormat(
         'mmpretrain', 'classification', 'backbone.layer0.conv.weight',

@@ -97,6 +97,42 @@ def _torchvision_block(layers: list[str]) -> list[_Names]:
     return found
 
 
+def torchvision_v2(spec: NetSpec, prefix: str = 'features.') -> Iterator[Part]:
+    """Numbered stages, whose projections alone are no ``nn.Sequential``."""
+    for index, (stage, layers) in enumerate(_stages(spec).items()):
+        for place, layer in enumerate(layers):
+            if layer == '':
+                names: _Names = ('0', '1')
+            elif layer == 'project':
+                names = (f'conv.{place}', f'conv.{place + 1}')
+            else:
+                names = (f'conv.{place}.0', f'conv.{place}.1')
+            yield _part(stage, layer, _prefixed(f'{prefix}{index}.', names))
+
+
+def torchvision_mnasnet(spec: NetSpec, prefix: str = 'layers.') -> Iterator[Part]:
+    """One ``nn.Sequential`` of stem, first block, groups of blocks and last layer.
+
+    It counts activations as well; the first block's layers stand in it themselves.
+    """
+    groups = _groups(spec)
+    after_groups = 8 + groups[-1][0]
+    for stage, layers in _stages(spec).items():
+        if stage == 'stem':
+            start, name = 0, prefix
+        elif stage == 'last':
+            start, name = after_groups, prefix
+        elif stage == 'block1':
+            start, name = 3, prefix
+        else:
+            group, place = groups[int(stage.removeprefix('block')) - 1]
+            start, name = 0, f'{prefix}{7 + group}.{place}.layers.'
+        for layer in layers:
+            names = (str(start), str(start + 1))
+            yield _part(stage, layer, _prefixed(name, names))
+            start += 3
+
+
 def torchvision_ssdlite(spec: NetSpec, prefix: str = 'backbone.') -> Iterator[Part]:
     """The same in ``ssdlite320``, which cuts the C4 block behind its expansion."""
     cut = next(
@@ -126,6 +162,20 @@ def _inside(names: _Names) -> _Names:
 
 def timm(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
     """Groups of blocks of one width, which only the first of them may change."""
+    groups = _groups(spec)
+    last = (f'blocks.{groups[-1][0] + 1}.0.conv', f'blocks.{groups[-1][0] + 1}.0.bn1')
+    yield from _timm(spec, prefix, groups, last)
+
+
+def timm_efficientnet(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
+    """The same in MobileNetV2 and MnasNet, whose groups have one kernel too."""
+    groups = _groups(spec, by_kernel=True)
+    yield from _timm(spec, prefix, groups, ('conv_head', 'bn2'))
+
+
+def _timm(
+    spec: NetSpec, prefix: str, groups: list[tuple[int, int]], last: _Names
+) -> Iterator[Part]:
     table = {
         'expand': ('conv_pw', 'bn1'),
         'depthwise': ('conv_dw', 'bn2'),
@@ -139,13 +189,11 @@ def timm(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
         'depthwise': ('conv_dw', 'bn1'),
         'project': ('conv_pw', 'bn2'),
     }
-    groups = _timm_groups(spec)
     for stage, layers in _stages(spec).items():
         if stage == 'stem':
             yield _part(stage, '', _prefixed(prefix, ('conv_stem', 'bn1')))
         elif stage == 'last':
-            names = _prefixed(f'{prefix}blocks.{groups[-1][0] + 1}.0.', ('conv', 'bn1'))
-            yield _part(stage, '', names)
+            yield _part(stage, '', _prefixed(prefix, last))
         else:
             group, place = groups[int(stage.removeprefix('block')) - 1]
             rows = table if 'expand' in layers else separable
@@ -154,18 +202,21 @@ def timm(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
                 yield _part(stage, layer, names)
 
 
-def _timm_groups(spec: NetSpec) -> list[tuple[int, int]]:
-    """Group and place of every block: a group begins where none could add its input."""
-    found: list[tuple[int, int]] = []
-    channels = spec.stem.out
-    for block in spec.blocks:
-        if not found:
-            found.append((0, 0))
-        elif block.stride > 1 or block.out != channels:
-            found.append((found[-1][0] + 1, 0))
+def _groups(spec: NetSpec, by_kernel: bool = False) -> list[tuple[int, int]]:
+    """Group and place of every block: a group begins where none could add its input.
+
+    Args:
+        spec: The network.
+        by_kernel: Whether one begins with another kernel, too.
+    """
+    found = [(0, 0)]
+    for before, block in zip(spec.blocks, spec.blocks[1:]):
+        group, place = found[-1]
+        begins = block.stride > 1 or block.out != before.out
+        if begins or (by_kernel and block.kernel != before.kernel):
+            found.append((group + 1, 0))
         else:
-            found.append((found[-1][0], found[-1][1] + 1))
-        channels = block.out
+            found.append((group, place + 1))
     return found
 
 

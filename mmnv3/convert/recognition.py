@@ -73,23 +73,12 @@ class Misfit:
     network: Contents
     keys: KeyDifferences
 
-    def lines(self) -> Iterator[str]:
-        """The report, a line for every key."""
-        yield f'nearest is {self.network}'
-        for kind in ('missing', 'unexpected', 'misshaped'):
-            for key in getattr(self.keys, kind):
-                yield f'  {kind}: {key}'
-
 
 class MisfitError(UserError):
     """A file that fits no network that is known; :attr:`misfit` lists its keys."""
 
-    def __init__(self, misfit: Misfit) -> None:
-        keys = misfit.keys
-        super().__init__(
-            f'{len(keys.missing)} keys are missing, {len(keys.unexpected)} unexpected '
-            f'and {len(keys.misshaped)} of another shape; nothing was converted'
-        )
+    def __init__(self, misfit: Misfit, reason: str) -> None:
+        super().__init__(f'{misfit.keys}; {reason}; nothing was converted')
         self.misfit = misfit
 
 
@@ -125,7 +114,34 @@ def recognise(
         if not misfit.keys:
             return network, shapes
         misfits.append(misfit)
-    raise MisfitError(min(misfits, key=lambda misfit: len(misfit.keys)))
+    nearest = min(misfits, key=_distance)
+    raise MisfitError(
+        nearest,
+        f'nearest is {nearest.network}; possible: {_describe_widths(nearest, forms)}',
+    )
+
+
+def _distance(misfit: Misfit) -> tuple[int, int]:
+    """Layers tell the network, and then shapes its width."""
+    keys = misfit.keys
+    return len(keys.missing) + len(keys.unexpected), len(keys.misshaped)
+
+
+def _describe_widths(misfit: Misfit, forms: Sequence[CheckpointFormat]) -> str:
+    """The widths in which a network is known."""
+    arch, task = misfit.network.arch, misfit.network.form.task
+    if isinstance(arch, NetSpec):
+        return arch.name
+    widths = sorted(
+        {
+            width
+            for form in forms
+            if form.task == task and arch in form.archs
+            for width in form.widths
+        }
+    )
+    plural = 's' if len(widths) > 1 else ''
+    return f'{arch} at width{plural} {", ".join(f"{width:g}" for width in widths)}'
 
 
 def _candidates(

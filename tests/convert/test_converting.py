@@ -13,7 +13,9 @@ import torchvision
 from ai_edge_litert.interpreter import Interpreter
 from safetensors.torch import save_file
 
-from mmnv3.convert import MisfitError, read_state, to_ours
+from mmnv3.arch import get_spec
+from mmnv3.convert import MisfitError, from_ours, read_state, to_ours
+from mmnv3.convert.differences import check_against
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3, MobileNetV3ClsHead
 from tests.tools import Completed, fork_tool
@@ -77,14 +79,15 @@ def test_a_misfit_is_listed_and_nothing_is_written(small: Path, tmp_path: Path) 
     torch.save(state, path)
     done = convert(path, '--from', 'torchvision', '--out', tmp_path / 'out.pth')
     assert done.returncode == 2
-    assert 'missing: features.5.block.1.1.bias' in done.stderr
-    assert 'unexpected: features.3.extra' in done.stderr
-    text = ' '.join(done.stderr.split())
-    assert (
-        'misshaped: features.3.block.0.0.weight is (80, 24, 1, 1), '
-        'wanted (88, 24, 1, 1)' in text
-    )
-    assert re.search(r'error: .*odd\.pth: 1 keys are missing', done.stderr)
+    assert re.search(r'error: .*odd\.pth: 1 of another shape', done.stderr)
+    for text in (
+        '(features.3.block.0.0.weight is (80, 24, 1, 1), wanted (88, 24, 1, 1))',
+        '1 missing in the file (features.5.block.1.1.bias)',
+        '1 unknown to the model (features.3.extra)',
+        'nearest is torchvision classification: small at width 1, 1000 classes',
+    ):
+        assert text in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / 'out.pth').exists()
 
 
@@ -95,8 +98,32 @@ def test_a_file_of_another_network_than_the_config_is_refused(
         small, '--out', tmp_path / 'a.pth', '--config', 'configs/mnv3_large_imagenet.py'
     )
     assert done.returncode == 2
-    assert 'missing: backbone.block12.expand.conv.weight' in done.stderr
+    assert 'missing in the file (backbone.block12.expand.conv.weight' in done.stderr
     assert not (tmp_path / 'a.pth').exists()
+
+
+def test_the_eps_of_mmpretrains_weights_is_refused_where_the_config_has_another(
+    tmp_path: Path,
+) -> None:
+    """Its small_075 comes from timm: only its config, no key, tells of 1e-5."""
+    spec = get_spec('small', 0.75)
+    net = torch.nn.ModuleDict(
+        dict(
+            backbone=MobileNetV3(spec),
+            head=MobileNetV3ClsHead(10, spec.out_channels, spec.head.out),
+        )
+    )
+    theirs = from_ours(net.state_dict(), 'mmpretrain').state
+    converted = to_ours(theirs, 'mmpretrain')
+    assert converted.network.form.eps == 1e-5
+    with pytest.raises(UserError, match=r'eps=1e-05.*config has 0\.001; set norm_cfg'):
+        check_against(converted, 'small_075.pth', net)
+    state = to_ours(from_ours(backbone_of('small'), 'mmpretrain').state, 'mmpretrain')
+    assert state.network.form.eps == 1e-3
+
+
+def backbone_of(arch: str) -> dict[str, torch.Tensor]:
+    return {f'backbone.{k}': v for k, v in MobileNetV3(arch).state_dict().items()}
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:

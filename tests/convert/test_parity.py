@@ -1,6 +1,7 @@
 """Converted weights compute what the original implementation computes with them."""
 
 import copy
+import re
 
 import pytest
 import timm
@@ -14,7 +15,7 @@ from mmseg.models import MobileNetV3 as MMSegNet
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnv3.convert import from_ours, guess_project, to_ours
+from mmnv3.convert import MisfitError, from_ours, guess_project, to_ours
 from mmnv3.models import (
     LRASPPHead,
     MobileNetV3,
@@ -50,7 +51,7 @@ class Classifier(nn.Module):
         self.neck = GlobalAveragePooling()
         act = 'relu' if 'minimalistic' in network.arch else 'hswish'
         self.head = MobileNetV3ClsHead(
-            network.num_classes, spec.out_channels, spec.head.out, act
+            network.num_classes, spec.out_channels, spec.head and spec.head.out, act
         )
         self.load_state_dict(converted.state)
         self.double().eval()
@@ -103,6 +104,92 @@ def test_timm_classifiers(name: str) -> None:
     with torch.no_grad():
         close(ours(x), theirs(x))
     check_round_trip(theirs, 'timm')
+
+
+# The paper's comparators: name, and what it is here.
+COMPARATORS = [
+    ('timm', 'mobilenetv2_035', 'v2 at width 0.35'),
+    ('timm', 'mobilenetv2_100', 'v2 at width 1'),
+    ('timm', 'mobilenetv2_140', 'v2 at width 1.4'),
+    ('timm', 'mnasnet_050', 'mnasnet_b1 at width 0.5'),
+    ('timm', 'mnasnet_100', 'mnasnet_b1 at width 1'),
+    ('timm', 'mnasnet_140', 'mnasnet_b1 at width 1.4'),
+    ('timm', 'semnasnet_075', 'mnasnet_a1 at width 0.75'),
+    ('timm', 'semnasnet_100', 'mnasnet_a1 at width 1'),
+    ('timm', 'mnasnet_small', 'mnasnet_small at width 1'),
+    ('torchvision', 'mobilenet_v2', 'v2 at width 1'),
+    ('torchvision', 'mnasnet0_5', 'mnasnet_b1 at width 0.5'),
+    ('torchvision', 'mnasnet0_75', 'mnasnet_b1 at width 0.75'),
+    ('torchvision', 'mnasnet1_0', 'mnasnet_b1 at width 1'),
+    ('torchvision', 'mnasnet1_3', 'mnasnet_b1 at width 1.3'),
+]
+
+
+def comparator(project: str, name: str) -> nn.Module:
+    if project == 'timm':
+        return timm.create_model(name, num_classes=10)
+    return torchvision.models.get_model(name, num_classes=10)
+
+
+@pytest.mark.parametrize(('project', 'name', 'network'), COMPARATORS)
+def test_comparators_are_known(project: str, name: str, network: str) -> None:
+    with torch.device('meta'):
+        state = comparator(project, name).state_dict()
+    assert guess_project('file.pth', state) == project
+    converted = to_ours(state, project)
+    expected = f'{project} classification: {network}, 10 classes'
+    assert str(converted.network) == expected
+    assert from_ours(converted.state, project).state.keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    ('project', 'name'),
+    [
+        ('timm', 'mobilenetv2_050'),
+        ('timm', 'mnasnet_small'),
+        ('timm', 'semnasnet_075'),
+        ('torchvision', 'mobilenet_v2'),
+        ('torchvision', 'mnasnet0_5'),
+    ],
+)
+def test_comparators(project: str, name: str) -> None:
+    theirs = random(comparator(project, name))
+    converted = to_ours(theirs.state_dict(), project)
+    ours = Classifier(converted, 'symmetric', converted.network.form.eps)
+    x = torch.randn(2, 3, 65, 64).double()
+    with torch.no_grad():
+        close(ours(x), theirs(x))
+    check_round_trip(theirs, project)
+
+
+@pytest.mark.parametrize('width', [0.5, 1.4])
+def test_torchvisions_widths_of_v2_are_ours(width: float) -> None:
+    with torch.device('meta'):
+        theirs = torchvision.models.mobilenet_v2(width_mult=width)
+    found = to_ours(theirs.state_dict(), 'torchvision').network
+    assert (found.arch, found.width) == ('v2', width)
+
+
+@pytest.mark.parametrize(
+    ('name', 'known'),
+    [
+        # Deeper, and with the first and last layers of width 1.
+        ('mobilenetv2_110d', 'v2 at widths 0.35, 0.5, 0.75, 1, 1.25, 1.3, 1.4'),
+        # Its last layer stays at 1280 channels, and ours follows the width.
+        ('semnasnet_140', 'mnasnet_a1 at widths 0.35, 0.5, 0.75, 1'),
+    ],
+)
+def test_other_widths_are_refused_with_those_that_are_known(
+    name: str, known: str
+) -> None:
+    with torch.device('meta'):
+        theirs = timm.create_model(name)
+    with pytest.raises(MisfitError) as caught:
+        to_ours(theirs.state_dict(), 'timm')
+    text = str(caught.value)
+    assert f'possible: {known}' in text and '\n' not in text
+    assert re.match(r'\d+ (of another shape|missing in the file) \([a-z]', text)
+    assert len(text) < 500
 
 
 class MMPretrainClassifier(nn.Module):
