@@ -37,7 +37,7 @@ def test_what_mmpretrain_finds_is_found(root: Path) -> None:
     data = CheckedCustomDataset(
         data_root=str(root),
         data_prefix='train',
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmpretrain.PackInputs')],
     )
     assert data.CLASSES == ('n1', 'n2')
     sample = data[2]
