@@ -70,6 +70,17 @@ def _other_padding(
     )
 
 
+def _other_gate(form: CheckpointFormat, source: str | Path, backbone: nn.Module) -> str:
+    """A sentence where squeeze-and-excites have other gates, '' where they do not."""
+    gates = {block.se.gate for block in backbone.spec.blocks if block.se}
+    if form.project == 'tflite' or gates <= {form.gate, 'sigmoid'}:
+        return ''
+    return (
+        f'{source} was trained with gate={form.gate!r}, and the config has '
+        f'{", ".join(map(repr, sorted(gates)))}; set gate={form.gate!r}'
+    )
+
+
 def list_differences(
     form: CheckpointFormat, source: str | Path, backbone: nn.Module
 ) -> list[str]:
@@ -86,6 +97,7 @@ def list_differences(
     found = (
         _other_eps(form, source, backbone),
         _other_padding(form, source, backbone),
+        _other_gate(form, source, backbone),
     )
     return [text for text in found if text]
 

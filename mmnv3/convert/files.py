@@ -34,6 +34,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if not k.startswith('data_preprocessor.')}
 
 
+def is_foreign(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has the key of some other project."""
+    return any(form.mark in state for form in FORMATS)
+
+
 def guess_project(path: str | Path, state: Mapping[str, Tensor]) -> str:
     """Says which project a file is from, by its name and its keys.
 

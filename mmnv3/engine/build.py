@@ -32,7 +32,8 @@ def build_model(
     Args:
         config: The config, or its file.
         options: Settings to override in a file.
-        checkpoint: Weights; random ones, always the same, without.
+        checkpoint: Weights, a file or an address that mmengine knows; those of another
+            project are converted. Random ones, always the same, without.
 
     Returns:
         The model. As those of OpenMMLab's ``init_model`` it has ``cfg``, the config,
@@ -51,6 +52,15 @@ def build_model(
     if checkpoint is not None:
         # What the config would start a training from need not be there.
         state, meta = read_checkpoint(checkpoint)
+        if compare_states(model.state_dict(), state):
+            # It knows all of our networks, and so imports every toolbox.
+            from mmnv3.convert.foreign import convert_for
+
+            if found := convert_for(model, state, checkpoint):
+                converted, remarks = found
+                state = converted.state
+                for text in remarks:
+                    warnings.warn(text, Remark, stacklevel=2)
         if differences := compare_states(model.state_dict(), state):
             raise UserError(
                 f'{checkpoint} does not fit {config.filename}: {differences}'

@@ -87,6 +87,8 @@ def read_checkpoint(path: str | Path, resume: bool = False) -> Checkpoint:
     path = existing_checkpoint(str(path))
     try:
         given = _read(path)
+    except UserError:
+        raise
     except Exception as error:  # A strange file makes the unpickler raise anything.
         text = ' '.join(str(error).split())
         found = re.search(r'unsupported global:? (?:GLOBAL )?(\S+)', text, re.I)
@@ -94,6 +96,11 @@ def read_checkpoint(path: str | Path, resume: bool = False) -> Checkpoint:
             wish = f', it asks for {found[1]}' if found else ''
             raise UserError(
                 f'{path}: not a file of weights only{wish}; save its state_dict alone'
+            ) from None
+        if '://' in path:
+            raise UserError(
+                f'{path} cannot be fetched ({type(error).__name__}: {text:.200}); '
+                'download it where there is a network, and give the file'
             ) from None
         reason = f'{type(error).__name__}: {text.split(". ")[0]}'.removesuffix(': ')
         raise UserError(
@@ -223,6 +230,9 @@ def check_training_state(content: Mapping, name: str) -> None:
 
 def _read(path: str) -> Any:
     if '://' in path:
+        # It adds addresses to mmengine's.
+        import mmnv3.engine.addresses  # noqa: F401
+
         return CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
     if path.endswith('.safetensors'):
         from safetensors.torch import load_file
@@ -308,6 +318,12 @@ class KeyDifferences:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     misshaped: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The network's layers that get nothing, or not all, from the file."""
+        keys = (*self.missing, *(text.split()[0] for text in self.misshaped))
+        return tuple(dict.fromkeys(key.rpartition('.')[0] for key in keys))
 
     def __len__(self) -> int:
         return len(self.missing) + len(self.unexpected) + len(self.misshaped)

@@ -26,7 +26,7 @@ class CheckpointFitHook(Hook):
     Testing and resuming need every weight: anything missing, unknown or of another
     shape (as from another ``num_classes`` or architecture) is an error. Fine-tuning
     from ``load_from`` may leave a head behind: it warns, and fails only when nothing
-    at all fits.
+    at all fits. A checkpoint of another project is converted first.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -50,6 +50,17 @@ class CheckpointFitHook(Hook):
             print_log(f'{name}: {older}', logger='current', level=logging.WARNING)
         wanted = model.state_dict()
         differences = compare_states(wanted, state)
+        if differences and not (trains and runner._resume):
+            # It knows all of our networks, and so imports every toolbox.
+            from mmnv3.convert.foreign import convert_for
+
+            if found := convert_for(model, state, name, keeps_classes=trains):
+                converted, remarks = found
+                checkpoint['state_dict'] = state = converted.state
+                differences = compare_states(wanted, state)
+                print_log(f'{name} holds {converted.network}', logger='current')
+                for text in remarks:
+                    print_log(text, logger='current', level=logging.WARNING)
         if not differences:
             return
         if (
@@ -60,8 +71,8 @@ class CheckpointFitHook(Hook):
             )
         ):
             print_log(
-                f'{name} fits in part, the rest keeps its initialisation: '
-                f'{differences}',
+                f'{name} fits in part ({differences}); these keep their '
+                f'initialisation: {", ".join(differences.layers)}',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -1,0 +1,75 @@
+"""Checkpoints that other projects publish, by address.
+
+mmengine knows ``torchvision://`` for classifiers alone (an omission of 0.10.7: it lists
+``torchvision.models`` without what is in its subfolders); here are its detectors and
+segmenters, and ``timm://``. What is downloaded stays in the cache of torch.hub, or of
+timm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.runner.checkpoint import (
+    CheckpointLoader,
+    load_from_http,
+    load_from_torchvision,
+)
+from torch import Tensor
+
+from mmnv3.errors import UserError
+
+_TORCHVISION, _TIMM = 'torchvision://', 'timm://'
+
+
+@CheckpointLoader.register_scheme(prefixes=_TORCHVISION, force=True)
+def load_any_from_torchvision(
+    filename: str, map_location: str | None = None
+) -> dict[str, Any]:
+    """Loads published weights of torchvision.
+
+    Args:
+        filename: As ``torchvision://ssdlite320_mobilenet_v3_large``, or with the name
+            of one of several weights behind a dot.
+        map_location: See ``torch.load``.
+
+    Raises:
+        UserError: When torchvision has no such network or weights.
+    """
+    from torchvision import models
+
+    name, _, wanted = filename.removeprefix(_TORCHVISION).partition('.')
+    parts = (models.detection, models.segmentation)
+    if not any(name in models.list_models(module=part) for part in parts):
+        return load_from_torchvision(filename, map_location)
+    weights = models.get_model_weights(name)
+    try:
+        chosen = weights[wanted.upper() or 'DEFAULT']
+    except KeyError:
+        raise UserError(
+            f'{filename}: torchvision has no such weights; possible: '
+            f'{", ".join(f"{name}.{each.name.lower()}" for each in weights)}'
+        ) from None
+    return load_from_http(chosen.url, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=_TIMM)
+def load_from_timm(filename: str, map_location: str | None = None) -> dict[str, Tensor]:
+    """Loads published weights of timm.
+
+    Args:
+        filename: As ``timm://mobilenetv3_large_100``, or with a tag behind a dot, as
+            timm writes it.
+        map_location: Not used; the tensors are on the CPU.
+
+    Raises:
+        UserError: When timm is not installed, or has no such weights.
+    """
+    try:
+        import timm
+    except ImportError:
+        raise UserError(f'{filename} needs timm; pip install timm') from None
+    name = filename.removeprefix(_TIMM)
+    if not timm.is_model(name) or not timm.is_model_pretrained(name):
+        raise UserError(f'{filename}: timm publishes no such weights')
+    return timm.create_model(name, pretrained=True).state_dict()
