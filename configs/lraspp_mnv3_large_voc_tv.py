@@ -10,25 +10,27 @@ model = dict(
     decode_head=dict(num_classes=21),
 )
 
-dataset = dict(
-    _delete_=True,
-    type='PascalVOCDataset',
-    data_root='data/VOCdevkit/VOC2012',
-    data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+# fmt: off
+classes = (
+    'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat',
+    'chair', 'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant',
+    'sheep', 'sofa', 'train', 'tvmonitor',
 )
+# fmt: on
 train_dataloader = dict(
     dataset=dict(
+        type='mmnv3.CheckedSegDataset',
+        data_root='data/VOCdevkit/VOC2012',
         ann_file='ImageSets/Segmentation/train.txt',
-        pipeline=_base_.train_pipeline,
-        **dataset,
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        img_suffix='.jpg',
+        seg_map_suffix='.png',
+        metainfo=dict(classes=classes),
     )
 )
 val_dataloader = dict(
     dataset=dict(
-        ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=_base_.test_pipeline,
-        test_mode=True,
-        **dataset,
+        **train_dataloader['dataset'] | dict(ann_file='ImageSets/Segmentation/val.txt')
     )
 )
 test_dataloader = val_dataloader

@@ -19,5 +19,6 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
+tta_pipeline = [*test_pipeline[:-1], _base_.tta_pipeline[-1]]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
