@@ -183,17 +183,16 @@ def _open_price(
     console: Console,
 ) -> Price:
     """Measures what the table lacks first."""
-    size = input_size(config, plan.size)
+    price = config_price(config, table, input_size(config, plan.size))
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(f'layers that {plan.table.name} lacks', total=None)
         complete_table(
             config,
-            table,
+            price,
             plan.table,
             space,
-            size,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
         bar.update(task, visible=False)
-    return config_price(config, table, size)
+    return price

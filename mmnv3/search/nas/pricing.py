@@ -73,20 +73,18 @@ def space_layers(price: ConfigPrice, space: Space) -> list[Layer]:
 
 def complete_table(
     config: Config,
-    table: LatencyTable,
+    price: ConfigPrice,
     path: Path,
     space: Space,
-    size: tuple[int, int],
     advance: Callable[[int, int], None],
 ) -> int:
     """Measures what a table lacks for a space; a table of elsewhere stays as it is.
 
     Args:
         config: The config.
-        table: The table, which gets the layers.
-        path: Its file, which gets them too.
+        price: Its price, whose table gets the layers.
+        path: The table's file, which gets them too.
         space: The space.
-        size: Pixels of the picture, (width, height).
         advance: Called with how many layers are done, of how many.
 
     Returns:
@@ -95,14 +93,16 @@ def complete_table(
     Raises:
         UserError: When the table's backend is not installed here.
     """
+    table = price.table
     if not table.is_of(LatencyTable.new(table.backend, table.threads).machine):
         return 0
-    layers = space_layers(config_price(config, table, size), space)
-    count = measure_layers(table, layers, path, advance=advance)
+    count = measure_layers(table, space_layers(price, space), path, advance=advance)
     chance = random.Random(0)
-    networks = [
-        build(with_sampled_spec(config, space.decode(space.random(chance))))
-        for _ in range(_NETWORKS)
-    ]
-    measure_networks(table, networks, Size(*size), path)
+    specs = [space.decode(space.random(chance)) for _ in range(_NETWORKS)]
+    traces = [price.trace(spec) for spec in specs]
+    # The first stands for all, as in `measure_networks`.
+    overhead = traces[0].overhead
+    if not all(table.find_network(each.layers, overhead) for each in traces):
+        networks = [build(with_sampled_spec(config, spec)) for spec in specs]
+        measure_networks(table, networks, price.size, path)
     return count

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmnv3.search.configs import build, with_sampled_spec
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import trace
+from mmnv3.search.nas import pricing
 from mmnv3.search.nas.pricing import complete_table, config_price
 from mmnv3.search.nas.space import get_space
 from tests.conftest import ROOT
@@ -22,12 +23,14 @@ def config() -> Config:
     return Config.fromfile(ROOT / 'configs' / 'ssdlite_mnv3_small_demo.py')
 
 
-def test_no_network_of_the_space_is_guessed(config, machine, tmp_path):
+def test_no_network_of_the_space_is_guessed(config, machine, tmp_path, monkeypatch):
     table, path = LatencyTable.new('pytorch'), tmp_path / 'table.json'
-    count = complete_table(config, table, path, SPACE, SIZE, lambda *_: None)
-    assert count == len(table.layers) > 100
-    assert complete_table(config, table, path, SPACE, SIZE, lambda *_: None) == 0
     price = config_price(config, table, SIZE)
+    count = complete_table(config, price, path, SPACE, lambda *_: None)
+    assert count == len(table.layers) > 100
+    # The second time nothing is measured, and so no network is built.
+    monkeypatch.setattr(pricing, 'build', None)
+    assert complete_table(config, price, path, SPACE, lambda *_: None) == 0
     chance = random.Random(7)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -41,5 +44,6 @@ def test_a_table_of_elsewhere_is_left_alone(config, machine, tmp_path):
     table = LatencyTable.new('pytorch')
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     path = tmp_path / 'table.json'
-    assert complete_table(config, table, path, SPACE, SIZE, lambda *_: None) == 0
+    price = config_price(config, table, SIZE)
+    assert complete_table(config, price, path, SPACE, lambda *_: None) == 0
     assert not path.exists() and not table.layers

@@ -14,14 +14,15 @@ from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.folder import Folder
-from mmnv3.search.latency import measuring
 from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.netadapt import pricing
 from mmnv3.search.netadapt.comparison import compare_uniform, uniform
 from mmnv3.search.netadapt.outputs import plot_search, train_final, write_found
 from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.search import NetAdaptTask, adapt
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.trial import Trial
+from tests.search.conftest import HERE
 from tests.search.netadapt import oracle
 
 
@@ -96,24 +97,33 @@ def test_another_final_training_is_refused(found):
         train_final(found[-1], 'twice')
 
 
-def test_networks_are_measured_where_their_table_is_from(found):
+def test_networks_are_measured_where_their_table_is_from(found, monkeypatch):
     config, task, _, _ = found
     table = LatencyTable.new('pytorch')
     measure = config_measure(config, table)
-    seed = task.seed
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr(measuring, 'NETWORK_SECONDS', 0.0)
-        patch.setattr(measuring, 'NETWORK_RUNS', 5)
-        slow, fast = measure([seed.spec, uniform(seed, 0.5).spec])
-    assert fast < slow
+    seed, ways = task.seed, []
+    monkeypatch.setattr(
+        pricing, 'load_network', lambda graph, *way: ways.append(way) or graph
+    )
+
+    def time_networks(graphs):
+        return [
+            sum(weight.numel() for weight in graph.parameters()) for graph in graphs
+        ]
+
+    monkeypatch.setattr(pricing, 'time_networks', time_networks)
+    slow, fast = measure([seed.spec, uniform(seed, 0.5).spec])
+    assert 0 < fast < slow and ways == [('pytorch', 1)] * 2
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     assert config_measure(config, table) is None
 
 
 @pytest.mark.parametrize('how', ['scratch', 'finetune'])
 def test_the_final_training_follows_the_whole_schedule(how, tmp_path, detection_config):
-    config = read_config(str(detection_config))
+    short = dict(
+        train_dataloader=HERE, val_dataloader=HERE, train_cfg=dict(max_iters=2)
+    )
+    config = read_config(str(detection_config), short)
     torch.manual_seed(0)
     spec = uniform(config_network(config), 0.5).spec
     arch = tmp_path / 'found.json'
@@ -124,7 +134,7 @@ def test_the_final_training_follows_the_whole_schedule(how, tmp_path, detection_
     Folder(tmp_path).write_weights('found.pth', state)
     value = train_final(tmp_path / 'found.py', how)
     folder = tmp_path / f'found_{how}'
-    trained = torch.load(folder / 'iter_6.pth', weights_only=False)
+    trained = torch.load(folder / 'iter_2.pth', weights_only=False)
     assert 0 <= value <= 1 and trained['message_hub'] is not None
     # It goes on, and has nothing left to do.
     assert train_final(tmp_path / 'found.py', how) == pytest.approx(value, abs=1e-6)
