@@ -26,14 +26,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f'{split}.txt').write_text(''.join(lines))
     (folder / 'tiny.py').write_text(f"""
 _base_ = ['{ROOT}/configs/mnv3_small_imagenet.py']
+# Small pictures, which make the network no other one.
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=64),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='ColorJitter', brightness=32 / 255, saturation=0.5),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=73, edge='short'),
+    dict(type='CenterCrop', crop_size=64),
+    dict(type='PackInputs'),
+]
 train_dataloader = dict(
-    batch_size=4, num_workers=1,
-    dataset=dict(data_root='{folder}', ann_file='train.txt'))
+    batch_size=4, num_workers=1, dataset=dict(
+        data_root='{folder}', ann_file='train.txt', pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=4, num_workers=1,
-    dataset=dict(data_root='{folder}', ann_file='val.txt'))
+    batch_size=4, num_workers=1, dataset=dict(
+        data_root='{folder}', ann_file='val.txt', pipeline=test_pipeline))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=2, val_interval=1)
+train_cfg = dict(max_epochs=1, val_interval=1)
 default_hooks = dict(logger=dict(interval=1))
 """)
     return folder
@@ -41,17 +55,17 @@ default_hooks = dict(logger=dict(interval=1))
 
 def test_train_resume_and_test(folder: Path, tool: Callable, tmp_path: Path) -> None:
     config = folder / 'tiny.py'
-    for options in ((), ('--resume', '--cfg-options', 'train_cfg.max_epochs=3')):
+    for options in ((), ('--resume', '--cfg-options', 'train_cfg.max_epochs=2')):
         done = tool('train.py', config, '--work-dir', tmp_path, *options)
         assert done.returncode == 0, done.stderr
     names = {path.name for path in tmp_path.iterdir()}
-    assert {'epoch_3.pth', 'curves.png'} <= names
+    assert {'epoch_2.pth', 'curves.png'} <= names
     assert any(name.startswith('best_accuracy_top1') for name in names)
-    saved = torch.load(tmp_path / 'epoch_3.pth', weights_only=True)
+    saved = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     # The average of the weights is kept beside them.
     assert 'ema_state_dict' in saved
     done = tool(
-        'test.py', config, tmp_path / 'epoch_3.pth', '--work-dir', tmp_path,
+        'test.py', config, tmp_path / 'epoch_2.pth', '--work-dir', tmp_path,
         '--show-dir', 'pictures',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
