@@ -18,6 +18,7 @@ ONNX = ['onnx', 'onnxscript', 'onnxruntime']
 # NNCF quantises.
 OPENVINO = ['openvino', 'nncf']
 SEARCH = ['ray']
+TENSORFLOW = ['tensorboard']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
 # environment holds one of them, and the core metadata asks for neither.
@@ -42,6 +43,8 @@ EXTRAS = {
     ],
     # Reading Google's LiteRT files, and running them to compare.
     'tflite': ['tflite', 'flatbuffers'],
+    # The classes of TensorFlow's graphs, to read Google's networks without it.
+    'tensorflow': TENSORFLOW,
     # Writing and running exported models.
     'onnx': ONNX,
     'openvino': OPENVINO,
@@ -59,6 +62,7 @@ EXTRAS = {
         *ONNX,
         *OPENVINO,
         *SEARCH,
+        *TENSORFLOW,
     ],
 }
 

@@ -3,10 +3,13 @@
 Example:
     python tools/convert_checkpoint.py mobilenet_v3_large-8738ca79.pth \
         --from torchvision --out large.pth
+    python tools/convert_checkpoint.py ssd_mobilenet_v3_large_coco_2020_01_14.tar.gz \
+        --from tensorflow --out large_coco.pth --config-out large_coco.py
 """
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -18,12 +21,18 @@ from mmnv3.convert import (
     guess_project,
     read_state,
     to_ours,
+    write_variables,
 )
 from mmnv3.convert.differences import check_against, count_classes, describe_settings
+from mmnv3.convert.fitting_config import write_fitting_config
+from mmnv3.convert.frozen_graph import read_pipeline
+from mmnv3.convert.pipeline_config import parse_pipeline
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.errors import UserError, one_line_errors
-from mmnv3.files import check_output
+from mmnv3.files import check_output, whole_or_absent
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
 @one_line_errors()
@@ -31,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and converts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'source', type=arguments.name, help='.pth, .safetensors or .tflite file'
+        'source',
+        type=arguments.name,
+        help='.pth, .safetensors or .tflite file; of TensorFlow .pb, .tar.gz or .npz',
     )
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument(
@@ -47,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='the file is ours, and this project shall read it',
     )
     parser.add_argument(
-        '--out', type=arguments.name, required=True, help='file to write'
+        '--out',
+        type=arguments.name,
+        required=True,
+        help='file to write, with --to tensorflow an .npz of its variables',
     )
     parser.add_argument(
         '--config',
@@ -55,8 +69,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="the network may be this config's own; from other projects, check the "
         'result against it and take its num_classes',
     )
+    parser.add_argument(
+        '--classes',
+        type=arguments.whole_number(1, 100_000),
+        help='keep these: 80 of the 90 ids of COCO, 1000 without the background of '
+        'ImageNet; by default those of the file, or of --config',
+    )
+    parser.add_argument(
+        '--config-out',
+        type=arguments.name,
+        help='also write a config (.py) that fits, for a file of tensorflow; it heeds '
+        'the pipeline.config beside the graph or in its archive',
+    )
     args = parser.parse_args(argv)
+    if args.config and (args.classes or args.config_out):
+        parser.error('--config tells the classes; --classes and --config-out do not go')
+    if args.target and (args.classes or args.config_out):
+        parser.error('--classes and --config-out go with --from')
+    if args.config_out and not args.config_out.endswith('.py'):
+        parser.error(f'--config-out {args.config_out}: configs end in .py')
+    if args.target == 'tensorflow' and not args.out.endswith('.npz'):
+        parser.error(
+            f'--out {args.out}: the variables of tensorflow go to an .npz file'
+        )
     check_output('--out', args.out, [args.source, args.config])
+    check_output('--config-out', args.config_out, [args.source, args.out])
     console = Console(stderr=True, highlight=False, markup=False)
     given = read_state(args.source)
     model = build_model(args.config) if args.config else None
@@ -66,13 +103,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             converted = from_ours(given, args.target, spec)
         else:
             project = args.project or guess_project(args.source, given)
-            classes = count_classes(model) if model else None
+            classes = count_classes(model) if model else args.classes
             converted = to_ours(given, project, classes, spec)
             if model:
                 for text in check_against(converted, args.source, model):
                     console.print(f'warning: {text}')
     except MisfitError as error:
         raise UserError(f'{args.source}: {error}') from None
+    if args.config_out:
+        found = read_pipeline(args.source) if project == 'tensorflow' else None
+        pipeline = parse_pipeline(found[1], found[0]) if found else None
+        config = write_fitting_config(converted, args.source, CONFIGS, pipeline)
+    if args.target == 'tensorflow':
+        write_variables(args.out, converted.state)
+        console.print(f'{converted.network}\nwritten to {args.out}')
+        return
     write_checkpoint(
         args.out,
         converted.state,
@@ -81,7 +126,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         bare=args.target in ('torchvision', 'timm'),
     )
     console.print(f'{converted.network}\nwritten to {args.out}')
-    if not model:
+    if args.config_out:
+        with whole_or_absent(args.config_out) as partial:
+            partial.write_text(config, encoding='utf-8')
+        console.print(f'a config that fits is written to {args.config_out}')
+    elif not model:
         console.print(describe_settings(converted.network.form, args.source))
     if converted.left_out:
         console.print(

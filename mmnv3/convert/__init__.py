@@ -1,7 +1,7 @@
 """Checkpoints of other projects into ours, and back."""
 
 from mmnv3.convert.conversion import Converted, from_ours, to_ours
-from mmnv3.convert.files import guess_project, read_state
+from mmnv3.convert.files import guess_project, read_state, write_variables
 from mmnv3.convert.formats import PROJECTS
 from mmnv3.convert.recognition import MisfitError
 
@@ -13,4 +13,5 @@ __all__ = [
     'guess_project',
     'read_state',
     'to_ours',
+    'write_variables',
 ]

@@ -57,7 +57,7 @@ def to_ours(
         project: One of ``mmnv3.convert.formats.PROJECTS``.
         num_classes: Classes wanted: 1000 drops the background that TensorFlow's
             classifiers have first; 80 drops the ten ids that COCO left out from
-            torchvision's detector. None keeps all.
+            torchvision's and TensorFlow's detectors. None keeps all.
         spec: A network that it may hold besides those of the zoo, as a config's own.
 
     Returns:
@@ -178,8 +178,8 @@ def _select_classes(
             for key, value in state.items()
         }
     raise UserError(
-        f'the file has {given} outputs and the config {wanted} classes, and nobody '
-        'says which are which; set num_classes to what the file has'
+        f'the file has {given} outputs, {wanted} classes are wanted, and nobody says '
+        'which are which; set num_classes to what the file has'
     )
 
 

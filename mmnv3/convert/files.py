@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from mmnv3.convert.formats import FORMATS, PROJECTS
+from mmnv3.convert.frozen_graph import is_tensorflow, read_variables
 from mmnv3.convert.recognition import is_ignored
+from mmnv3.convert.tensorflow import from_variables, to_variables
 from mmnv3.convert.tflite import read_tflite
 from mmnv3.engine.checkpoints import existing_checkpoint, read_checkpoint
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Reads the tensors of a checkpoint: ``.pth``, ``.safetensors``, ``.tflite``.
 
     Args:
-        path: A file, or an address that mmengine knows, as
-            ``torchvision://mobilenet_v3_large``.
+        path: A file, also one of TensorFlow's (see
+            :func:`mmnv3.convert.frozen_graph.read_variables`), or an address that
+            mmengine knows, as ``torchvision://mobilenet_v3_large``.
 
     Returns:
         Its state dict.
@@ -29,9 +35,26 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """
     if str(path).endswith('.tflite'):
         return read_tflite(existing_checkpoint(str(path)))
+    if '://' not in str(path) and is_tensorflow(str(path)):
+        whole = Path(f'{path}.index').is_file()
+        found = str(path) if whole else existing_checkpoint(str(path))
+        return from_variables(read_variables(found))
     state = read_checkpoint(path).state
     # Statistics of pictures, which some wrap a model with.
     return {k: v for k, v in state.items() if not k.startswith('data_preprocessor.')}
+
+
+def write_variables(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Writes a network as an ``.npz`` of TensorFlow's variables.
+
+    Args:
+        path: The file, which appears whole or not at all.
+        state: Tensors, as of ``from_ours(..., 'tensorflow')``.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **to_variables(state))  # type: ignore[arg-type]
+    with whole_or_absent(path) as partial:
+        partial.write_bytes(buffer.getbuffer())
 
 
 def is_foreign(state: Mapping[str, Tensor]) -> bool:

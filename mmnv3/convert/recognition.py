@@ -108,16 +108,29 @@ def recognise(
             f'no layer has a name that is known; the first are {first}; give the '
             'project that the file comes from with --from'
         )
-    misfits = []
-    for network in _candidates(forms, given, spec):
-        misfit, shapes = _compare(given, network)
-        if not misfit.keys:
-            return network, shapes
-        misfits.append(misfit)
-    nearest = min(misfits, key=_distance)
+    # The backbone's shapes cost little, and no head makes a misfit smaller: heads are
+    # built only where the whole may still be nearest.
+    bounds = []
+    for at, network in enumerate(_candidates(forms, given, spec)):
+        backbone = dict(_backbone_shapes(network.spec))
+        bound = _distance(_compare(given, network, backbone))
+        bounds.append((bound, at, network))
+        if not any(bound):
+            shapes = _all_shapes(network, given)
+            if not _compare(given, network, shapes, heads=True).keys:
+                return network, shapes
+    nearest: tuple[tuple[int, int], int, Misfit] | None = None
+    for bound, at, network in sorted(bounds, key=lambda each: each[:2]):
+        if nearest and bound > nearest[0]:
+            break
+        misfit = _compare(given, network, _all_shapes(network, given), heads=True)
+        found = (_distance(misfit), at, misfit)
+        nearest = min(nearest or found, found, key=lambda each: each[:2])
+    assert nearest
+    misfit = nearest[2]
     raise MisfitError(
-        nearest,
-        f'nearest is {nearest.network}; possible: {_describe_widths(nearest, forms)}',
+        misfit,
+        f'nearest is {misfit.network}; possible: {_describe_widths(misfit, forms)}',
     )
 
 
@@ -176,31 +189,54 @@ def _count_classes(
 
 
 def _compare(
-    given: Mapping[str, Tensor], network: Contents
-) -> tuple[Misfit, dict[str, torch.Size]]:
+    given: Mapping[str, Tensor],
+    network: Contents,
+    shapes: Mapping[str, torch.Size],
+    heads: bool = False,
+) -> Misfit:
+    """Compares a file with a network.
+
+    Args:
+        given: The file's tensors.
+        network: The network.
+        shapes: Of our tensors.
+        heads: Whether these are all of them; else those of the backbone.
+    """
     parts = network.form.parts(network.spec, given)
-    heads = _build_heads(network, parts, given).state_dict()
-    shapes = dict(_backbone_shapes(network.spec))
-    shapes.update({key: value.shape for key, value in heads.items()})
-    # Some networks have no hidden layer in their head.
-    pairs = [pair for part in parts for pair in part.keys() if pair[0] in shapes]
+    pairs = [
+        pair
+        for part in parts
+        for pair in part.keys()
+        # Some networks have no hidden layer in their head.
+        if not heads or pair[0] in shapes
+    ]
+    compared = [pair for pair in pairs if pair[0] in shapes]
     missing = [
         theirs
-        for _, theirs in pairs
+        for _, theirs in compared
         if theirs not in given and not theirs.endswith('num_batches_tracked')
     ]
     misshaped = [
         describe_shapes(theirs, given[theirs].shape, shapes[ours])
-        for ours, theirs in pairs
-        if theirs in given
-        and _squeezed(given[theirs].shape) != _squeezed(shapes.get(ours, ()))
+        for ours, theirs in compared
+        if theirs in given and _squeezed(given[theirs].shape) != _squeezed(shapes[ours])
     ]
     known = {theirs for _, theirs in pairs}
     unexpected = [
         key for key in given if key not in known and not is_ignored(key, network.form)
     ]
     keys = KeyDifferences(tuple(missing), tuple(unexpected), tuple(misshaped))
-    return Misfit(network, keys), shapes
+    return Misfit(network, keys)
+
+
+def _all_shapes(
+    network: Contents, given: Mapping[str, Tensor]
+) -> dict[str, torch.Size]:
+    """Names and shapes of our tensors, in a network of which a file holds parts."""
+    parts = network.form.parts(network.spec, given)
+    heads = _build_heads(network, parts, given).state_dict()
+    shapes = dict(_backbone_shapes(network.spec))
+    return {**shapes, **{key: value.shape for key, value in heads.items()}}
 
 
 def is_ignored(key: str, form: CheckpointFormat) -> bool:

@@ -40,6 +40,11 @@ _EXTRA = re.compile(
 )
 
 
+def is_variable(name: str) -> bool:
+    """Whether a name is that of a weight of a layer."""
+    return '/' in name and name.rpartition('/')[2] in _NAMES
+
+
 def from_variables(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Gives the variables of a network names and axes that can be compared with ours.
 
@@ -54,9 +59,9 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """
     state = {}
     for name, value in variables.items():
-        scope, _, last = name.rpartition('/')
-        if last not in _NAMES:
+        if not is_variable(name):
             continue
+        scope, _, last = name.rpartition('/')
         if last in _AXES and value.ndim == 4:
             value = value.transpose(_AXES[last])
         key = f'{_EXTRA.sub(_short_name, scope)}.{_NAMES[last]}'

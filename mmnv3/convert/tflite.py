@@ -25,7 +25,8 @@ def read_tflite(path: str | Path) -> dict[str, Tensor]:
         (out, in / groups, height, width). Normalisation is folded into them.
 
     Raises:
-        UserError: When the reader is not installed or the file is not LiteRT's.
+        UserError: When the reader is not installed, the file is not LiteRT's, or it
+            is a detector's, whose order of heads nothing tells.
     """
     try:
         import tflite
@@ -45,6 +46,11 @@ def read_tflite(path: str | Path) -> dict[str, Tensor]:
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
+        if code.CustomCode() == b'TFLite_Detection_PostProcess':
+            raise UserError(
+                f'{path} is a detector, of which LiteRT files keep no names; give the '
+                'frozen graph (.pb) that is published beside it'
+            )
         # Files older than the wider field have the code in the narrow one.
         axes = codes.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
         if axes is None:

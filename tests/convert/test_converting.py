@@ -389,7 +389,7 @@ def test_a_detector_of_another_number_of_classes_is_refused() -> None:
     theirs = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=5
     )
-    with pytest.raises(UserError, match='has 5 outputs and the config 80 classes'):
+    with pytest.raises(UserError, match='has 5 outputs, 80 classes are wanted'):
         to_ours(theirs.state_dict(), 'torchvision', 80)
 
 

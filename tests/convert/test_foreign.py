@@ -163,7 +163,7 @@ def test_training_starts_from_a_whole_foreign_detector(caplog) -> None:
     key = 'bbox_head.reg_convs.0.1.weight'
     theirs = given['head.regression_head.module_list.0.1.weight']
     assert torch.equal(taken[key], theirs)
-    with pytest.raises(UserError, match='91 outputs and the config 3 classes'):
+    with pytest.raises(UserError, match='91 outputs, 3 classes are wanted'):
         start_from(model, dict(given), trains=False)
 
 
