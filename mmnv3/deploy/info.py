@@ -126,14 +126,11 @@ class ModelInfo:
         """The part of the input, from its top left, that a picture of a size fills."""
         return content_size(self.steps, picture) if self.steps else self.size
 
-    def suppression(self, picture: Size) -> dict[str, Any]:
-        """The settings of :func:`mmnv3.models.nms.progressive_nms` for a picture.
-
-        Args:
-            picture: The picture's size.
-        """
+    @property
+    def suppression(self) -> dict[str, Any]:
+        """A detector's settings for :func:`mmnv3.models.nms.progressive_nms`."""
         return dict(
-            window=self.content_size(picture) if self.clip_after_nms else None,
+            window=self.size if self.clip_after_nms else None,
             iou_threshold=self.iou_threshold,
             score_threshold=self.score_threshold,
             max_num=self.max_detections,

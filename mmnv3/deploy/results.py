@@ -146,7 +146,7 @@ def _detections(
             for part in progressive_nms(
                 torch.from_numpy(scores),
                 lambda anchors: every_box[anchors],
-                **info.suppression(size),
+                **info.suppression,
             )
         )
     finite = np.isfinite(boxes).all(1)

@@ -114,11 +114,4 @@ def normalised(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
 def suppressed(found: dict[str, np.ndarray], info: ModelInfo) -> tuple[Tensor, ...]:
     """Boxes, scores and labels by a file's description."""
     boxes, scores = (torch.from_numpy(found[name][0]) for name in ('boxes', 'scores'))
-    return progressive_nms(
-        scores,
-        lambda index: boxes[index],
-        iou_threshold=info.iou_threshold,
-        score_threshold=info.score_threshold,
-        max_num=info.max_detections,
-        per_class=info.max_per_class,
-    )
+    return progressive_nms(scores, lambda index: boxes[index], **info.suppression)

@@ -274,7 +274,7 @@ def test_steps_travel_with_the_file(models, tmp_path, kind) -> None:
     info = export_config(model.cfg, None, file, kind)
     assert load_runtime(file).info == info
     assert info.steps[0] == Resize(Size(192, 192), keep_ratio=True)
-    with pytest.raises(UserError, match='does not describe its model'):
+    with pytest.raises(UserError, match='is no step; possible: Resize'):
         strings = info.to_strings()
         ModelInfo.from_strings({**strings, 'steps': '[{"type": "Warp"}]'}, 'a')
     assert replace(info, steps=()) != info
