@@ -12,20 +12,22 @@ _base_ = []
 from mmnv3.arch import follow_backbone
 
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)
+# Input in [-1, 1], RGB; so the padding of 0 is DeepLab's pixel of 127.5.
+# It stands here too since mmseg's visualization_cam.py reads it here.
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[127.5, 127.5, 127.5],
+    std=[127.5, 127.5, 127.5],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+    size=(769, 769),
+)
 
 model = follow_backbone(
     dict(
         type='EncoderDecoder',
-        # Input in [-1, 1], RGB; so the padding of 0 is DeepLab's pixel of 127.5.
-        data_preprocessor=dict(
-            type='SegDataPreProcessor',
-            mean=[127.5, 127.5, 127.5],
-            std=[127.5, 127.5, 127.5],
-            bgr_to_rgb=True,
-            pad_val=0,
-            seg_pad_val=255,
-            size=(769, 769),
-        ),
+        data_preprocessor=data_preprocessor,
         backbone=dict(
             type='mmnv3.MobileNetV3',
             arch='large',

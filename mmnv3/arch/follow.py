@@ -108,7 +108,8 @@ def fit_to_taps(model: Mapping[str, Any], taps: Sequence[Tap]) -> dict[str, Any]
         options = {k: neck[k] for k in ('extra_channels', 'width') if k in neck}
         levels = ssdlite_levels(channels, **options)
     elif 'in_channels' in neck:
-        found['neck'] = dict(in_channels=channels)
+        # FPN takes no tuple.
+        found['neck'] = dict(in_channels=list(channels))
         levels = None
     if model.get('bbox_head') and levels:
         found['bbox_head'] = dict(in_channels=levels)

@@ -102,7 +102,8 @@ def test_another_projects_neck_gets_its_channels_and_keeps_its_head() -> None:
         bbox_head=dict(type='RetinaHead', in_channels=64),
     )
     followed = follow_backbone(model)
-    assert followed['neck']['in_channels'] == (672, 480)
+    # FPN asserts that it is a list.
+    assert followed['neck']['in_channels'] == [672, 480]
     assert followed['bbox_head']['in_channels'] == 64
 
 
