@@ -106,6 +106,7 @@ setup(
         'pillow',
         'rich',
         'platformdirs',
+        'filelock',
         'matplotlib',
         'scipy',
     ],

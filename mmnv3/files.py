@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 
+from filelock import FileLock, Timeout
+
 from mmnv3.errors import UserError
 
 # Temporary names end in `.HOST-PROCESS-NUMBER.tmp`: who still writes can be told, also
@@ -244,3 +246,32 @@ def _is_another_alive(process: int) -> bool:
         # Another user's.
         return True
     return True
+
+
+@contextmanager
+def only_process(path: str | Path, remedy: str) -> Iterator[None]:
+    """Keeps what other processes write to from being written to by this one.
+
+    Args:
+        path: What is guarded: a file, or a folder; a lock file lies beside the one and
+            in the other meanwhile.
+        remedy: What to do while another process holds it.
+
+    Raises:
+        UserError: When another process does; it is not waited for.
+    """
+    path = Path(path)
+    name = path / '.lock' if path.is_dir() else path.with_name(f'.{path.name}.lock')
+    lock = FileLock(name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f'{path} is being written by another process; {remedy}'
+        ) from None
+    try:
+        yield
+    finally:
+        # While it is held: whoever opened it meanwhile finds that it is gone.
+        name.unlink(missing_ok=True)
+        lock.release()

@@ -28,9 +28,11 @@ class Size(NamedTuple):
         Raises:
             UserError: When it is not one or two positive whole numbers.
         """
-        numbers = (value, value) if isinstance(value, int) else tuple(value)
-        if len(numbers) != 2 or not all(
-            isinstance(number, int) and number > 0 for number in numbers
+        numbers = (value, value) if isinstance(value, int) else value
+        if (
+            not isinstance(numbers, Sequence)
+            or len(numbers) != 2
+            or not all(type(number) is int and number > 0 for number in numbers)
         ):
             raise UserError(
                 f'{name}={value!r} is no size; give a positive number of pixels, or '

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmnv3.errors import UserError
-from mmnv3.files import check_output, temporary_folder, whole_or_absent
+from mmnv3.files import check_output, only_process, temporary_folder, whole_or_absent
 
 
 def write(path: Path, text: str = 'new') -> None:
@@ -197,3 +197,21 @@ def test_a_temporary_folder(tmp_path: Path) -> None:
         os.replace(folder / 'model.bin', out.with_suffix('.bin'))
         raise KeyError
     assert list(out.parent.iterdir()) == [out.with_suffix('.bin')]
+
+
+@pytest.mark.parametrize('folder', [False, True])
+def test_a_second_writer_is_told_and_nothing_stays(folder: bool, tmp_path: Path):
+    path = tmp_path / 'guarded'
+    if folder:
+        path.mkdir()
+    with only_process(path, 'wait'):
+        with (
+            pytest.raises(UserError, match=r'guarded is being written by .*; wait'),
+            only_process(path, 'wait'),
+        ):
+            pytest.fail('two writers')
+        with only_process(tmp_path / 'other', 'wait'):
+            pass
+    with only_process(path, 'wait'):
+        pass
+    assert not list(tmp_path.rglob('.*lock'))

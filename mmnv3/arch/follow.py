@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmnv3.arch.layers import Network
+from mmnv3.arch.scale import WIDEST
+from mmnv3.arch.spec import check_counts, check_positive
 from mmnv3.arch.taps import Tap, choose_taps
 from mmnv3.errors import UserError
 
@@ -43,7 +45,13 @@ def ssdlite_levels(
         taps: Channels of the backbone's feature maps, which are the first levels.
         extra_channels: Of the levels that follow, at width 1.
         width: Their multiplier; each gets at least 16.
+
+    Raises:
+        UserError: For what are no positive numbers.
     """
+    check_counts('in_channels', taps)
+    check_counts('extra_channels', extra_channels)
+    check_positive('width', width, WIDEST)
     return (*taps, *(max(16, int(width * channels)) for channels in extra_channels))
 
 
@@ -78,7 +86,15 @@ def follow_backbone(model: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     Raises:
         UserError: When there is no such network.
     """
+    for name, change in changes.items():
+        if not isinstance(change, Mapping | list | tuple | None):
+            raise UserError(f'{name}={change!r} is no part of a model; give a dict')
     merged = _merge(model, changes)
+    if not isinstance(merged.get('backbone'), Mapping):
+        raise UserError(
+            'the model has no backbone to follow; give backbone=dict(...), or name the '
+            "base's model, as _base_.model"
+        )
     follows = fit_to_taps(merged, backbone_taps(merged['backbone']))
     if _name(merged.get('head') or {}) == 'MobileNetV3ClsHead':
         follows['head'] = {**follows.get('head', {}), **_last_stage(merged, changes)}
@@ -148,14 +164,16 @@ def _segmenter(head: Mapping[str, Any], taps: Sequence[Tap]) -> dict[str, Any]:
     index = head.get('in_index', (0, 1) if several else -1)
     try:
         chosen = [taps[i] for i in (index if several else [index])]
-    except IndexError:
+        if not chosen:
+            raise IndexError
+    except (IndexError, TypeError):
         raise UserError(
-            f'{head["type"]} takes the feature maps in_index={index} and the backbone '
-            f'returns {len(taps)}; name more in out_taps'
+            f'{head.get("type")} takes the feature maps in_index={index!r} and the '
+            f'backbone returns {len(taps)}; name more in out_taps'
         ) from None
     channels = tuple(tap.channels for tap in chosen)
     found: dict[str, Any] = dict(in_channels=channels if several else channels[0])
-    if head['type'] in ('mmnv3.LRASPPHead', 'mmnv3.RASPPHead'):
+    if head.get('type') in ('mmnv3.LRASPPHead', 'mmnv3.RASPPHead'):
         found['output_stride'] = chosen[-1].reduction
     return found
 

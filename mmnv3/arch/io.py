@@ -11,6 +11,7 @@ from typing import Any
 from mmnv3.arch.spec import TASKS, BlockSpec, ConvSpec, NetSpec, SqueezeExcite
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
+from mmnv3.json_files import read_json
 
 FORMAT = 'mmnv3-arch-1'
 
@@ -30,11 +31,9 @@ def load_spec(path: str | os.PathLike[str]) -> NetSpec:
             network; names the file and the key.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        data = read_json(path)
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such architecture file') from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f'{path}: not a readable JSON file ({error})') from None
     try:
         if not isinstance(data, dict) or data.pop('format', None) != FORMAT:
             raise UserError(f'"format" is not {FORMAT!r}')
@@ -79,5 +78,5 @@ def _build(cls: type, data: Any, where: str, **parts: type) -> Any:
     }
     try:
         return cls(**built)
-    except (TypeError, UserError) as error:
+    except UserError as error:
         raise UserError(f'{where}: {error}') from None

@@ -11,13 +11,34 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from mmnv3.arch.spec import PADDINGS, BlockPlan, NetSpec, check_choice, plan_blocks
+from mmnv3.arch.spec import (
+    ACTIVATIONS,
+    GATES,
+    PADDINGS,
+    BlockPlan,
+    NetSpec,
+    check_choice,
+    check_count,
+    plan_blocks,
+)
 from mmnv3.arch.zoo import get_spec
+from mmnv3.errors import UserError
 from mmnv3.size import Size
 
 CONV, DEPTHWISE, SQUEEZE_EXCITE = 'conv', 'depthwise', 'squeeze_excite'
 LINEAR, POOL, ADD = 'linear', 'pool', 'add'
 KINDS = (CONV, DEPTHWISE, SQUEEZE_EXCITE, LINEAR, POOL, ADD)
+
+# A layer's numbers that are never zero.
+_COUNTS = (
+    'in_channels',
+    'out_channels',
+    'height',
+    'width',
+    'kernel',
+    'stride',
+    'dilation',
+)
 
 PICTURE_CHANNELS = 3
 # ImageNet's, for those who ask for no feature map's size.
@@ -185,6 +206,31 @@ class Layer:
             if key != 'name'
             and (value != getattr(defaults, key) or key.endswith('_channels'))
         }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Layer:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            UserError: For a row that is no layer; names the key.
+        """
+        known = set(cls.__dataclass_fields__) - {'name'}
+        needed = {'kind', 'in_channels', 'out_channels'}
+        if not isinstance(row, Mapping) or not needed <= set(row) <= known:
+            raise UserError(
+                f'{row!r} is no layer; its keys are {", ".join(sorted(needed))}, and '
+                f'maybe {", ".join(sorted(known - needed))}'
+            )
+        layer = cls(**row)
+        check_choice('kind', layer.kind, KINDS)
+        for name in _COUNTS:
+            check_count(name, getattr(layer, name))
+        check_choice('act', layer.act, (None, *ACTIVATIONS, *GATES))
+        if layer.kind == SQUEEZE_EXCITE or layer.hidden != 0:
+            check_count('hidden', layer.hidden)
+        check_choice('residual', layer.residual, (True, False))
+        check_choice('padding', layer.padding, PADDINGS)
+        return layer
 
     def weights(self) -> Mapping[str, tuple[int, int]]:
         """The convolutions and linear layers that it is made of.

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmnv3.arch.spec import GATES, ConvSpec, NetSpec, check_choice, make_divisible
+from mmnv3.arch.spec import (
+    GATES,
+    ConvSpec,
+    NetSpec,
+    check_choice,
+    check_positive,
+    make_divisible,
+)
 from mmnv3.errors import UserError
+
+# A width that nobody trains; with more a layer could not be built.
+WIDEST = 100
 
 
 def set_outputs(spec: NetSpec, stem: int, outs: Sequence[int]) -> NetSpec:
@@ -43,12 +52,10 @@ def scale_width(spec: NetSpec, width: float) -> NetSpec:
         width: The multiplier.
 
     Raises:
-        UserError: When the multiplier is not a positive number, or so small that a
-            layer would be rounded to nothing.
+        UserError: When the multiplier is no positive number, too large, or so small
+            that a layer would be rounded to nothing.
     """
-    number = isinstance(width, int | float) and not isinstance(width, bool)
-    if not (number and math.isfinite(width) and width > 0):
-        raise UserError(f'width={width!r} is impossible; possible: a positive number')
+    check_positive('width', width, WIDEST)
     if width == 1:
         return spec
     thinnest = min(spec.stem.out, *(block.out for block in spec.blocks))

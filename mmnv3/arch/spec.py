@@ -15,10 +15,13 @@ from mmnv3.errors import UserError
 
 ACTIVATIONS = ('relu', 'relu6', 'hswish')
 GATES = ('hsigmoid', 'hsigmoid_tf', 'sigmoid')
+STRIDES = (1, 2)
 OUTPUT_STRIDES = (32, 16, 8)
 DILATIONS = ('tensorflow', 'torchvision')
 PADDINGS = ('same', 'symmetric')
 TASKS = ('detection', 'segmentation')
+# Far beyond any network, and near enough that one can be built.
+_MOST_CHANNELS, _LARGEST_KERNEL = 1 << 16, 31
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -40,19 +43,67 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Checks that a setting has one of its values.
 
     Raises:
-        UserError: When it has another; lists the possible ones.
+        UserError: When it has another, be it an equal one of another type, as 32.0 for
+            32; lists the possible ones.
     """
-    _check(
-        value in choices,
-        f'{name}={value!r} is unknown; possible: {", ".join(map(str, choices))}',
-    )
+    if not any(type(value) is type(each) and value == each for each in choices):
+        raise UserError(
+            f'{name}={value!r} is unknown; possible: {", ".join(map(str, choices))}'
+        )
 
 
-def _check_positive(name: str, value: int) -> None:
-    _check(
-        isinstance(value, int) and not isinstance(value, bool) and value > 0,
-        f'{name}={value!r} must be a positive integer',
-    )
+def check_count(name: str, value: object, most: int = _MOST_CHANNELS) -> None:
+    """Checks a number of channels, classes or levels.
+
+    Args:
+        name: Of the setting.
+        value: What somebody gave.
+        most: That is possible.
+
+    Raises:
+        UserError: When it is not a positive integer, or too large to be built.
+    """
+    if type(value) is not int or not 0 < value <= most:
+        raise UserError(f'{name}={value!r} must be a positive integer, at most {most}')
+
+
+def check_counts(name: str, values: object, length: int | None = None) -> None:
+    """Checks a sequence of such numbers.
+
+    Args:
+        name: Of the setting.
+        values: What somebody gave.
+        length: How many there must be; None for any number.
+
+    Raises:
+        UserError: When it is anything else.
+    """
+    if not isinstance(values, list | tuple) or length not in (None, len(values)):
+        many = 'numbers' if length is None else f'{length} numbers'
+        raise UserError(f'{name}={values!r} must be a sequence of {many}')
+    for index, value in enumerate(values):
+        check_count(f'{name}[{index}]', value)
+
+
+def check_positive(name: str, value: object, most: float) -> None:
+    """Checks a real number.
+
+    Raises:
+        UserError: When it is none, or not above 0 and at most ``most``.
+    """
+    if not (isinstance(value, int | float) and 0 < value <= most) or value is True:
+        raise UserError(f'{name}={value!r} must be a positive number, at most {most:g}')
+
+
+def _check_kernel(value: int) -> None:
+    check_count('kernel', value, _LARGEST_KERNEL)
+    _check(value % 2 == 1, f'kernel={value} must be odd')
+
+
+def _check_part(name: str, value: object, kind: type, optional: bool = False) -> None:
+    if not isinstance(value, kind) and not (optional and value is None):
+        none = ' or None' if optional else ''
+        raise UserError(f'{name}={value!r} must be a {kind.__name__}{none}')
 
 
 @dataclass(frozen=True)
@@ -75,8 +126,9 @@ class ConvSpec:
     scaled: str = 'always'
 
     def __post_init__(self) -> None:
-        for name in ('out', 'kernel', 'stride'):
-            _check_positive(name, getattr(self, name))
+        check_count('out', self.out)
+        _check_kernel(self.kernel)
+        check_choice('stride', self.stride, STRIDES)
         check_choice('act', self.act, ACTIVATIONS)
         check_choice('scaled', self.scaled, ('always', 'up', 'never'))
 
@@ -103,8 +155,8 @@ class SqueezeExcite:
     def __post_init__(self) -> None:
         check_choice('of', self.of, ('expand', 'input'))
         check_choice('gate', self.gate, GATES)
-        _check_positive('divisor', self.divisor)
-        _check(0 < self.ratio <= 1, f'ratio={self.ratio!r} must be in (0, 1]')
+        check_count('divisor', self.divisor)
+        check_positive('ratio', self.ratio, 1)
 
     def hidden(self, in_channels: int, expand: int) -> int:
         """Hidden channels of a block with these input and expansion widths."""
@@ -144,13 +196,15 @@ class BlockSpec:
     project_act: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ('kernel', 'expand', 'out'):
-            _check_positive(name, getattr(self, name))
-        _check(self.kernel % 2 == 1, f'kernel={self.kernel} must be odd')
-        _check(self.stride in (1, 2), f'stride={self.stride!r}; possible: 1, 2')
+        _check_kernel(self.kernel)
+        for name in ('expand', 'out'):
+            check_count(name, getattr(self, name))
+        check_choice('stride', self.stride, STRIDES)
         check_choice('act', self.act, ACTIVATIONS)
-        if self.project_act is not None:
-            check_choice('project_act', self.project_act, ACTIVATIONS)
+        _check_part('se', self.se, SqueezeExcite, optional=True)
+        for name in ('residual', 'fused'):
+            check_choice(name, getattr(self, name), (True, False))
+        check_choice('project_act', self.project_act, (None, *ACTIVATIONS))
 
 
 @dataclass(frozen=True)
@@ -176,8 +230,23 @@ class NetSpec:
     tail: str | None = None
 
     def __post_init__(self) -> None:
+        _check(
+            isinstance(self.name, str) and self.name != '',
+            f'name={self.name!r} must be a text that is not empty',
+        )
         check_choice('tail', self.tail, (None, *TASKS))
+        _check_part('stem', self.stem, ConvSpec)
+        for name in ('last', 'head'):
+            conv = getattr(self, name)
+            _check_part(name, conv, ConvSpec, optional=True)
+            _check(
+                conv is None or conv.kernel == conv.stride == 1,
+                f'{name} of {self.name!r} must have kernel 1 and stride 1',
+            )
+        _check_part('blocks', self.blocks, tuple)
         _check(len(self.blocks) > 0, f'network {self.name!r} has no blocks')
+        for index, block in enumerate(self.blocks):
+            _check_part(f'blocks[{index}]', block, BlockSpec)
         channels = self.stem.out
         for index, block in enumerate(self.blocks, 1):
             _check(

@@ -82,7 +82,7 @@ def find_taps(
     """
     taps, aliases = list_taps(spec, output_stride), tap_aliases(spec)
     for name in names:
-        if aliases.get(name, name) not in taps:
+        if not isinstance(name, str) or aliases.get(name, name) not in taps:
             raise UserError(
                 f'{spec.name!r} has no tap {name!r}; possible: '
                 f'{", ".join([*aliases, *taps])}'
@@ -110,14 +110,18 @@ def choose_taps(
         if out_taps is not None:
             raise UserError('give out_taps or out_indices, not both')
         stages = network.stages
+        if not isinstance(out_indices, list | tuple):
+            raise UserError(
+                f'out_indices={out_indices!r} must be a sequence of numbers, as (4, 6)'
+            )
         for index in out_indices:
-            if not -len(stages) <= index < len(stages):
+            if type(index) is not int or not -len(stages) <= index < len(stages):
                 raise UserError(
-                    f'out_indices holds {index}; possible: 0 to {len(stages) - 1} '
+                    f'out_indices holds {index!r}; possible: 0 to {len(stages) - 1} '
                     f'({stages[-1]!r})'
                 )
         out_taps = [stages[index] for index in out_indices]
-    if isinstance(out_taps, str):
+    if not isinstance(out_taps, list | tuple | None):
         raise UserError(f'out_taps={out_taps!r} must be a sequence of names')
     names = ('C5',) if out_taps is None else tuple(out_taps)
     if not names:

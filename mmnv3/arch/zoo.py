@@ -255,9 +255,9 @@ def get_spec(
     """
     if isinstance(arch, NetSpec):
         spec = arch
-    elif str(arch).endswith('.json'):
+    elif isinstance(arch, str | os.PathLike) and str(arch).endswith('.json'):
         spec = load_spec(arch)
-    elif arch in ZOO:
+    elif isinstance(arch, str) and arch in ZOO:
         spec = ZOO[arch]
     else:
         raise UserError(

@@ -91,6 +91,18 @@ def pace(now_us: float, then_us: float | None) -> float:
     return now_us / then_us if then_us else 1.0
 
 
+class Stopwatch:
+    """Counts the seconds of something that runs once, from when it is made."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since then."""
+        return time.perf_counter() - self._begin
+
+
 @dataclass(frozen=True)
 class Summary:
     """What runs took, in the unit of their times.

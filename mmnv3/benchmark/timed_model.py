@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmnv3.benchmark.clock import Stages
+from mmnv3.benchmark.clock import Stages, Stopwatch
 from mmnv3.benchmark.counts import count_madds, count_params, tensor_bytes
 from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import UserError
@@ -191,7 +190,7 @@ def start_model(
         explain: Tells what somebody can do about an exception.
     """
     pictures = request.pictures()
-    begin = time.perf_counter()
+    stopwatch = Stopwatch()
     try:
         stages = load()
         run_stages(stages, pictures)
@@ -201,7 +200,7 @@ def start_model(
         if explain is None:
             raise
         raise explain(error) from None
-    load_seconds = time.perf_counter() - begin
+    load_seconds = stopwatch.seconds
     in_files = sum(file.stat().st_size for file in files)
     return TimedModel(
         request=request,

@@ -21,7 +21,7 @@ from mmnv3.arch import (
     list_taps,
 )
 from mmnv3.errors import UserError
-from mmnv3.models.layers import Bottleneck, build_layer
+from mmnv3.models.layers import Bottleneck, build_layer, check_norm
 from mmnv3.registry import MODELS
 
 
@@ -94,14 +94,16 @@ class MobileNetV3(BaseModule):
         deepest = max(self.taps, key=lambda tap: order.index(tap.name))
         stages = self.network.stages
         self.layers = stages[: stages.index(deepest.layer) + 1]
-        if not -1 <= frozen_stages < len(self.layers):
+        possible = range(-1, len(self.layers))
+        if type(frozen_stages) is not int or frozen_stages not in possible:
             raise UserError(
-                f'frozen_stages={frozen_stages} is impossible; possible: -1 to '
+                f'frozen_stages={frozen_stages!r} is impossible; possible: -1 to '
                 f'{len(self.layers) - 1} ({self.layers[-1]!r})'
             )
         self.frozen_stages = frozen_stages
 
         norm_cfg = norm_cfg or dict(type='BN', eps=1e-3, momentum=0.01)
+        check_norm(norm_cfg)
         plans = {plan.name: plan for plan in self.network.plans()}
         convs = {layer.name: layer for layer in list_layers(self.network)}
         for name in self.layers:

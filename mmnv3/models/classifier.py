@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
-from mmnv3.arch import follow_backbone
+from mmnv3.arch import check_count, check_positive, follow_backbone
 from mmnv3.models.layers import build_act
 from mmnv3.registry import MODELS
 
@@ -45,6 +45,12 @@ class MobileNetV3ClsHead(ClsHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs: object,
     ) -> None:
+        check_count('num_classes', num_classes)
+        check_count('in_channels', in_channels)
+        if hidden_channels is not None:
+            check_count('hidden_channels', hidden_channels)
+        if dropout_ratio != 0:
+            check_positive('dropout_ratio', dropout_ratio, 1)
         super().__init__(
             # With the prefix it is found under any default scope.
             loss=loss or dict(type='mmpretrain.CrossEntropyLoss'),

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import PADDINGS, BlockPlan, Layer, block_layers, check_choice
 from mmnv3.arch.layers import SQUEEZE_EXCITE
-from mmnv3.errors import Remark
+from mmnv3.errors import Remark, UserError
 from mmnv3.registry import MODELS
 
 _ACT_TYPES = {'relu': 'ReLU', 'relu6': 'ReLU6', 'hswish': 'HSwish'}
@@ -131,8 +131,29 @@ def small_batch_norm_cfg(norm_cfg: dict) -> dict:
     return {**norm_cfg, 'type': SmallBatchNorm2d} if batch else norm_cfg
 
 
+def check_norm(norm_cfg: dict) -> None:
+    """Checks that a normalisation exists, which mmcv does with a traceback.
+
+    Raises:
+        UserError: When it does not.
+    """
+    kind = norm_cfg.get('type') if isinstance(norm_cfg, dict) else None
+    if not isinstance(kind, type) and (
+        not isinstance(kind, str) or MODELS.get(kind) is None
+    ):
+        raise UserError(
+            f'norm_cfg={norm_cfg!r} names no normalisation; give one, as '
+            "dict(type='BN')"
+        )
+
+
 def build_act(act: str) -> nn.Module:
-    """Builds an activation of :data:`mmnv3.arch.spec.ACTIVATIONS`."""
+    """Builds an activation of :data:`mmnv3.arch.spec.ACTIVATIONS`.
+
+    Raises:
+        UserError: For any other.
+    """
+    check_choice('act', act, _ACT_TYPES)
     return build_activation_layer(dict(type=_ACT_TYPES[act], inplace=True))
 
 

@@ -11,7 +11,7 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmnv3.arch import backbone_taps, check_choice
+from mmnv3.arch import backbone_taps, check_choice, check_count, check_counts
 from mmnv3.errors import UserError
 from mmnv3.models.layers import GATES, ConvNormAct
 from mmnv3.registry import MODELS
@@ -52,6 +52,7 @@ def pool_window(
     if pool == 'global':
         return None
     if pool == 'paper':
+        check_count('output_stride', output_stride, 64)
         side = (_CROP - 1) // output_stride + 1
         return (side, side), (_PIXELS[0] // output_stride, _PIXELS[1] // output_stride)
     try:
@@ -187,11 +188,10 @@ class LRASPPHead(BaseDecodeHead):
     ) -> None:
         check_choice('gate', gate, GATES)
         _refuse_others('LRASPPHead', kwargs, input_transform='multiple_select')
-        if len(in_channels) != 2:
-            raise UserError(
-                f'in_channels={tuple(in_channels)} must be two numbers: of the shallow '
-                'and of the deep map'
-            )
+        # Of the shallow and of the deep map.
+        check_counts('in_channels', in_channels, 2)
+        check_count('num_classes', num_classes)
+        check_count('channels', channels)
         super().__init__(
             in_channels=tuple(in_channels),
             channels=channels,
@@ -291,6 +291,9 @@ class RASPPHead(BaseDecodeHead):
         **kwargs: object,
     ) -> None:
         _refuse_others('RASPPHead', kwargs, input_transform=None)
+        check_count('in_channels', in_channels)
+        check_count('num_classes', num_classes)
+        check_count('channels', channels)
         super().__init__(
             in_channels=in_channels,
             channels=channels,

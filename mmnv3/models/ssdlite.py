@@ -15,10 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from mmnv3.arch import backbone_taps, check_choice, ssdlite_levels
+from mmnv3.arch import (
+    backbone_taps,
+    check_choice,
+    check_count,
+    check_counts,
+    check_positive,
+    ssdlite_levels,
+)
 from mmnv3.arch.follow import EXTRA_CHANNELS
 from mmnv3.errors import UserError
-from mmnv3.models.layers import same_conv_cfg, small_batch_norm_cfg
+from mmnv3.models.layers import check_norm, same_conv_cfg, small_batch_norm_cfg
 from mmnv3.models.nms import progressive_nms
 from mmnv3.registry import MODELS, TASK_UTILS
 from mmnv3.size import Size
@@ -57,6 +64,7 @@ class SSDLiteNeck(SSDNeck):
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
+        check_norm(norm_cfg or _NORM_CFG)
         levels = ssdlite_levels(in_channels, extra_channels, width)
         super().__init__(
             in_channels=tuple(in_channels),
@@ -155,6 +163,11 @@ class SSDLiteAnchorGenerator(AnchorGenerator):
         self.clip = clip
         self.input_size = Size.of(input_size, 'input_size')
         self.layout = layout
+        check_positive('max_scale', max_scale, 1)
+        check_positive('min_scale', min_scale, max_scale)
+        check_count('num_levels', num_levels)
+        if num_levels < 2:
+            raise UserError(f'num_levels={num_levels} must be at least 2')
         step = (max_scale - min_scale) / (num_levels - 1)
         scales = [*(min_scale + step * level for level in range(num_levels)), 1.0]
         self.shapes = _SHAPES[layout](scales)
@@ -419,6 +432,10 @@ class SSDLiteHead(SSDHead):
         # SSDHead builds its layers in its constructor and would give them a background
         # class, so ours must know before whether there is one.
         self._has_background = loss_cls is None
+        check_count('num_classes', num_classes)
+        check_counts('in_channels', in_channels)
+        check_positive('prior_prob', prior_prob, 1)
+        check_norm(norm_cfg or _NORM_CFG)
         super().__init__(
             num_classes=num_classes,
             in_channels=tuple(in_channels),

@@ -11,10 +11,10 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import mmengine
 import torch
@@ -25,7 +25,8 @@ import mmnv3
 from mmnv3.arch import NetSpec, load_spec, save_spec
 from mmnv3.engine.checkpoints import read_checkpoint, write_checkpoint
 from mmnv3.errors import UserError
-from mmnv3.files import whole_or_absent
+from mmnv3.files import only_process, whole_or_absent
+from mmnv3.json_files import read_json
 from mmnv3.search.configs import dataset_length
 from mmnv3.search.latency.table import LatencyTable
 
@@ -87,6 +88,20 @@ class Folder:
         return True
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps a second search out while this one runs.
+
+        Raises:
+            UserError: When there is one already, or the folder cannot be written to.
+        """
+        with ExitStack() as stack:
+            with clear_disk_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                remedy = 'wait for its end, or name another --work-dir'
+                stack.enter_context(only_process(self.path, remedy))
+            yield
+
+    @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Gives a temporary file that takes a name once it is written.
 
@@ -111,13 +126,12 @@ class Folder:
         Raises:
             UserError: When it is damaged.
         """
-        path = self.path / name
         try:
-            return json.loads(path.read_text(encoding='utf-8'))
+            return read_json(self.path / name)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise _damaged(path, error) from None
+        except UserError as error:
+            raise self.damaged(name, error) from None
 
     def append_row(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a line to a file of rows."""
@@ -135,17 +149,23 @@ class Folder:
             UserError: When another line is damaged.
         """
         path = self.path / name
-        if not path.exists():
+        try:
+            text = path.read_text(encoding='utf-8')
+        except FileNotFoundError:
             return []
-        text = path.read_text(encoding='utf-8')
+        except (OSError, ValueError) as error:
+            raise self.damaged(name, error) from None
         whole = text[: text.rfind('\n') + 1]
         if whole != text:
             with self.writing(name) as partial:
                 partial.write_text(whole, encoding='utf-8')
         try:
-            return list(map(json.loads, whole.splitlines()))
-        except ValueError as error:
-            raise _damaged(path, error) from None
+            rows = list(map(json.loads, whole.splitlines()))
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(name, error) from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise self.damaged(name, 'a line is no object')
+        return rows
 
     def write_tensors(self, name: str, data: Mapping[str, Any]) -> None:
         """Writes a dictionary of tensors, numbers and texts."""
@@ -165,9 +185,12 @@ class Folder:
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location='cpu', weights_only=True)
+            data = torch.load(path, map_location='cpu', weights_only=True)
         except Exception as error:  # A strange file makes the unpickler raise anything.
-            raise _damaged(path, error) from None
+            raise self.damaged(name, error) from None
+        if not isinstance(data, dict):
+            raise self.damaged(name, 'it holds no dictionary')
+        return data
 
     def write_weights(self, name: str, state: Mapping[str, Tensor]) -> None:
         """Writes a checkpoint."""
@@ -182,11 +205,11 @@ class Folder:
         """
         path = self.path / name
         if not path.exists():
-            raise UserError(
-                f'{path} is missing; delete {path.parent} and run the same command '
-                'again'
-            )
-        return read_checkpoint(path).state
+            raise self.damaged(name, 'it is missing')
+        try:
+            return read_checkpoint(path).state
+        except UserError as error:
+            raise self.damaged(name, error) from None
 
     def write_spec(self, name: str, spec: NetSpec) -> None:
         """Writes the table of a network."""
@@ -197,9 +220,33 @@ class Folder:
         """Reads the table of a network.
 
         Raises:
-            ValueError: When it is missing or damaged.
+            UserError: When it is missing or damaged.
         """
-        return load_spec(self.path / name)
+        try:
+            return load_spec(self.path / name)
+        except UserError as error:
+            raise self.damaged(name, error) from None
+
+    def damaged(self, name: str, reason: object) -> UserError:
+        """What to raise for a file that does not hold what a search has written.
+
+        Args:
+            name: Of the file.
+            reason: What is wrong with it.
+        """
+        path, (first, *rest) = self.path / name, Path(name).parts
+        said = (str(reason).splitlines() or [type(reason).__name__])[0]
+        # A reader of its own names the file itself.
+        said = said.removeprefix(f'{path}: ').removeprefix(f'{path} ')
+        if name == SETTINGS:
+            remedy = 'name another --work-dir'
+        elif rest:
+            later = ' and the folders of later steps'
+            remedy = f'delete {self.path / first}{later * first.startswith("step")}'
+        else:
+            remedy = f'delete {path}'
+        again = ' and run the same command again' * (name != SETTINGS)
+        return UserError(f'{path} is damaged ({said}); {remedy}{again}')
 
 
 @contextmanager
@@ -218,13 +265,6 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(
-        f'{path} is damaged ({reason}); delete it and run the same command again'
-    )
-
-
 def _differences(old: Any, new: Any, name: str = '') -> Iterator[tuple[str, Any, Any]]:
     """Names of settings that differ, as ``config.optim_wrapper.optimizer.lr``."""
     if isinstance(old, list) and isinstance(new, list):
@@ -235,6 +275,11 @@ def _differences(old: Any, new: Any, name: str = '') -> Iterator[tuple[str, Any,
             yield from _differences(old.get(key), new.get(key), inner)
     elif old != new:
         yield name, old, new
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether what stands in a record is a number, and finite."""
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def to_json(data: Any) -> Any:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeVar
 
 from mmnv3.deploy.optional import require
@@ -54,18 +58,56 @@ def run_jobs(
         it raised an error, as the jobs end: in their order without Ray.
 
     Raises:
+        KeyboardInterrupt: After Ctrl-C, which is never the failure of a job.
         UserError: When Ray is not installed or its cluster cannot be reached.
     """
     if ray is None:
         for index, job in enumerate(jobs):
             try:
-                result = function(job)
+                with interrupted_by_ctrl_c():
+                    result = function(job)
             except Exception as error:
                 yield index, Failure(error)
             else:
                 yield index, result
     else:
         yield from _run_by_ray(function, jobs, ray)
+
+
+@contextmanager
+def interrupted_by_ctrl_c() -> Iterator[None]:
+    """Makes Ctrl-C end what runs inside, whatever is made of it there.
+
+    A KeyboardInterrupt may be lost: processes that load data die of Ctrl-C too, and
+    the error that PyTorch raises for them replaces it; and Python drops what is raised
+    in a destructor.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, at the end at the latest.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(
+        before
+    ):
+        yield  # Python interrupts main threads only, and what is ignored stays so.
+        return
+    seen = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except BaseException as error:
+        if seen:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def _run_by_ray(
@@ -85,7 +127,12 @@ def _run_by_ray(
             index = pending.pop(done)
             try:
                 result = ray.get(done)
+            except ray.exceptions.TaskCancelledError:
+                # By Ctrl-C, which reached the worker first; nobody else cancels it.
+                raise KeyboardInterrupt from None
             except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, KeyboardInterrupt):
+                    raise KeyboardInterrupt from None
                 result = Failure(error.cause)
             except ray.exceptions.RayError as error:
                 result = Failure(error)

@@ -6,17 +6,18 @@ import errno
 import io
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmnv3.benchmark.clock import Stopwatch
 from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
 from mmnv3.engine.launch import build_runner
 from mmnv3.errors import UserError
@@ -38,7 +39,9 @@ _PERCENT = (METRICS['mmseg'], METRICS['mmpretrain'])
 # The statistics of batch normalisation shall forget their origin several times over.
 _MEMORIES = 5
 _FASTEST_MOMENTUM = 0.1
+# What a disk says that has no room, and a place that may not be written to.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def run_trials(
 
     Raises:
         UserError: For what concerns all trainings: a config that cannot be trained,
-            or a full disk.
+            a full disk, or a place that may not be written to.
     """
     for index, result in run_jobs(function, jobs, ray):
         if isinstance(result, Failure):
@@ -92,6 +95,12 @@ def run_trials(
                 raise UserError(
                     f'there is no space left for {error.filename or "the log"}; free '
                     'some and run the same command again: what was saved stays'
+                ) from error
+            if isinstance(error, OSError) and error.errno in _CLOSED:
+                raise UserError(
+                    f'{error.filename or "the log"} cannot be opened '
+                    f'({error.strerror}); give the right to it or name another '
+                    '--work-dir'
                 ) from error
         yield index, result
 
@@ -120,7 +129,7 @@ def train_and_score(
         UserError: For a config that cannot be trained.
     """
     metric = metric_name(config)
-    start = time.monotonic()
+    stopwatch = Stopwatch()
     watch = _Watch(state, budget)
     quiet = io.StringIO()
     # mmengine's console handler keeps the stream that it is created with.
@@ -147,21 +156,34 @@ def train_and_score(
                 f'{config.filename}: val_evaluator gives no {metric}; it gives '
                 f'{", ".join(watch.metrics) or "nothing"}'
             )
-        if not math.isfinite(value):
-            problem = f'{metric} is {value}'
-    return Trial(
-        metric=metric,
-        value=None if problem else value,
-        metrics=watch.metrics,
-        seconds=time.monotonic() - start,
-        problem=problem,
-        state=None
-        if problem
-        else {
-            key: tensor.detach().cpu().clone()
-            for key, tensor in runner.model.state_dict().items()
-        },
+    weights = {} if problem else runner.model.state_dict()
+    return only_finite(
+        Trial(
+            metric=metric,
+            value=None if problem else value,
+            metrics=watch.metrics,
+            seconds=stopwatch.seconds,
+            problem=problem,
+            state={k: tensor.detach().cpu().clone() for k, tensor in weights.items()}
+            or None,
+        )
     )
+
+
+def only_finite(trial: Trial) -> Trial:
+    """A trial whose figure or weights are not numbers, as one that failed.
+
+    A network of NaN may well have a figure: some evaluators rank its outputs.
+    """
+    if trial.value is None:
+        return trial
+    problem = None
+    if not math.isfinite(trial.value):
+        problem = f'{trial.metric} is {trial.value}'
+    for name, tensor in (trial.state or {}).items():
+        if problem is None and not bool(torch.isfinite(tensor).all()):
+            problem = f'the weights {name} are not finite'
+    return replace(trial, value=None, problem=problem, state=None) if problem else trial
 
 
 def metric_name(config: Config) -> str:

@@ -112,6 +112,24 @@ def test_a_missing_map_is_named() -> None:
         follow_backbone(SEGMENTER, backbone=dict(out_taps=('C5',)))
 
 
+@pytest.mark.parametrize(
+    ('model', 'changes', 'said'),
+    [
+        (dict(head={}), {}, 'has no backbone to follow'),
+        (DETECTOR, dict(backbone='large'), "backbone='large' is no part of a model"),
+        (DETECTOR, dict(neck=dict(width='1')), "width='1' must be a positive"),
+        (DETECTOR, dict(neck=dict(extra_channels=512)), 'extra_channels=512 must'),
+        (DETECTOR, dict(backbone=dict(out_taps=4)), 'out_taps=4 must be a sequence'),
+        (SEGMENTER, dict(decode_head=dict(in_index='0')), "in_index='0' and"),
+        (SEGMENTER, dict(decode_head=dict(in_index=())), r'in_index=\(\) and'),
+        (CLASSIFIER, dict(backbone=dict(width='1')), "width='1' must be a positive"),
+    ],
+)
+def test_what_cannot_follow_is_named(model: dict, changes: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        follow_backbone(model, **changes)
+
+
 def test_out_indices_are_taps_too() -> None:
     taps = backbone_taps(dict(arch='small', out_indices=(0, 3, -1)))
     assert [tap.name for tap in taps] == ['stem', 'block3', 'last']

@@ -43,6 +43,12 @@ def _edit(path: Path, **changes: object) -> Path:
         (dict(block=dict(stride=3)), r'blocks\[2\].*stride=3'),
         (dict(block=dict(act='gelu')), r'blocks\[2\].*gelu'),
         (dict(block=dict(out='16')), r"blocks\[2\].*out='16'"),
+        (dict(block=dict(residual='no')), r"blocks\[2\].*residual='no'"),
+        (dict(block=dict(se=False)), r'blocks\[2\].se is not an object'),
+        (dict(name=3), 'name=3'),
+        (dict(tail='else'), "tail='else'"),
+        (dict(blocks=[]), 'has no blocks'),
+        (dict(blocks=[[3, 16, 16]]), r'blocks\[0\] is not an object'),
         (dict(block=dict(se=dict(of='nothing'))), r'blocks\[2\].se.*nothing'),
     ],
 )
@@ -50,7 +56,7 @@ def test_a_wrong_file_is_named_with_the_key(
     changes: dict, message: str, tmp_path: Path
 ) -> None:
     path = _edit(tmp_path / 'net.json', **changes)
-    with pytest.raises(UserError, match=f'net.json: .*{message}') as error:
+    with pytest.raises(UserError, match=rf'net\.json: .*{message}') as error:
         load_spec(path)
     assert '\n' not in str(error.value)
 
@@ -58,6 +64,34 @@ def test_a_wrong_file_is_named_with_the_key(
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'gone\.json: there is no such'):
         load_spec(tmp_path / 'gone.json')
-    (tmp_path / 'half.json').write_text('{"format":')
-    with pytest.raises(UserError, match=r'half\.json: not a readable JSON'):
-        load_spec(tmp_path / 'half.json')
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (b'', 'not a readable JSON'),
+        (b'{"format":', 'not a readable JSON'),
+        (b'[1, 2]', '"format" is not'),
+        (b'[' * 100_000, 'nested too deeply'),
+        (b'{"a": 1, "a": 2}', "'a' stands twice"),
+        (b'{"a": NaN}', 'NaN is no number'),
+        ('{"format": "ä"}'.encode('utf-16'), 'not in UTF-8'),
+        (b'\x80\x02}q\x00.', 'not in UTF-8'),
+    ],
+)
+def test_files_that_hold_something_else(content: bytes, said: str, tmp_path: Path):
+    (tmp_path / 'net.json').write_bytes(content)
+    with pytest.raises(UserError, match=rf'net\.json: .*{said}') as error:
+        load_spec(tmp_path / 'net.json')
+    assert '\n' not in str(error.value)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='a folder or a device'):
+        load_spec(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = _edit(tmp_path / 'net.json')
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert load_spec(path) == ZOO['small']

@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-from mmnv3.arch import ZOO, find_taps, get_spec, list_taps, make_divisible, plan_blocks
+from mmnv3.arch import (
+    ZOO,
+    Network,
+    choose_taps,
+    find_taps,
+    get_spec,
+    list_taps,
+    make_divisible,
+    plan_blocks,
+)
 from mmnv3.arch.spec import BlockSpec, ConvSpec, NetSpec, SqueezeExcite
 from mmnv3.errors import UserError
 
@@ -151,6 +160,10 @@ def test_expansions_are_ratios_of_the_scaled_input(arch: str) -> None:
         (dict(width=0), 'positive'),
         (dict(width=float('nan')), 'positive'),
         (dict(width=True), 'positive'),
+        (dict(width='1'), 'positive'),
+        (dict(width=1e308), 'at most 100'),
+        (dict(arch=['large']), 'large, small'),
+        (dict(tail=['detection']), 'detection, segmentation'),
         (dict(width=0.2), '0.25 and more'),
         (dict(tail='nope'), 'detection, segmentation'),
         (dict(arch='v1', tail='segmentation'), 'None, detection'),
@@ -160,6 +173,81 @@ def test_impossible_networks_say_what_is_possible(kwargs: dict, possible: str) -
     with pytest.raises(UserError, match=possible) as error:
         get_spec(**kwargs)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'said'),
+    [
+        (dict(residual='no'), "residual='no' is unknown; possible: True, False"),
+        (dict(fused=1), 'fused=1 '),
+        (dict(stride=True), 'stride=True '),
+        (dict(stride=2.0), r'stride=2\.0 .*1, 2'),
+        (dict(out=0), 'out=0 must be a positive integer'),
+        (dict(out=1 << 20), 'at most 65536'),
+        (dict(expand=16.0), r'expand=16\.0 '),
+        (dict(kernel=True), 'kernel=True '),
+        (dict(kernel=99), 'at most 31'),
+        (dict(act=['relu']), 'relu, relu6, hswish'),
+        (dict(project_act='gelu'), 'project_act=.gelu'),
+        (dict(se=True), 'se=True must be a SqueezeExcite or None'),
+    ],
+)
+def test_rows_of_wrong_types_name_the_setting(kwargs: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        BlockSpec(**{**dict(kernel=3, expand=16, out=16), **kwargs})
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'said'),
+    [
+        (dict(name=3), 'name=3 must be a text'),
+        (dict(name=''), 'not empty'),
+        (dict(stem=None), 'stem=None must be a ConvSpec'),
+        (dict(last=8), 'last=8 must be a ConvSpec or None'),
+        (dict(head=ConvSpec(8, kernel=3)), 'head of .x. must have kernel 1'),
+        (dict(last=ConvSpec(8, stride=2)), 'last of .x. must have kernel 1'),
+        (dict(blocks=[BlockSpec(3, 8, 8)]), 'must be a tuple'),
+        (dict(blocks=(3,)), r'blocks\[0\]=3 must be a BlockSpec'),
+        (dict(tail=1), 'None, detection'),
+    ],
+)
+def test_networks_of_wrong_parts_name_the_setting(kwargs: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        NetSpec(
+            **{
+                **dict(name='x', stem=ConvSpec(8), blocks=(BlockSpec(3, 8, 8),)),
+                **kwargs,
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        *(('ratio', value) for value in ('a', 0, float('nan'), True, 2)),
+        *(('divisor', value) for value in (0, 1 << 20, 8.0)),
+        ('of', 1),
+        ('gate', None),
+    ],
+)
+def test_impossible_squeeze_and_excite(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=f'^{name}='):
+        SqueezeExcite(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ('taps', 'said'),
+    [
+        (dict(out_taps=5), 'out_taps=5 must be a sequence'),
+        (dict(out_taps=[['C5']]), 'no tap'),
+        (dict(out_indices=3), 'out_indices=3 must be a sequence'),
+        (dict(out_indices=['3']), "out_indices holds '3'"),
+        (dict(out_indices=[True]), 'out_indices holds True'),
+    ],
+)
+def test_taps_of_wrong_types(taps: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        choose_taps(Network(ZOO['small']), **taps)
 
 
 def test_impossible_strides_taps_and_rows_say_what_is_possible() -> None:

@@ -171,6 +171,10 @@ def test_memory_layout_does_not_leak_into_results() -> None:
         (dict(output_stride=64), '32, 16, 8'),
         (dict(padding='valid'), 'same, symmetric'),
         (dict(arch='mobilenet'), 'large, small'),
+        (dict(arch=3), 'large, small'),
+        (dict(frozen_stages='all'), "frozen_stages='all'.*possible: -1 to 16"),
+        (dict(norm_cfg=dict(type='Batch')), 'norm_cfg=.*names no normalisation'),
+        (dict(norm_cfg='BN'), "norm_cfg='BN' names no normalisation"),
     ],
 )
 def test_impossible_options_say_what_is_possible(kwargs: dict, message: str) -> None:

@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmnv3.benchmark import count
+from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3, MobileNetV3ClsHead
 from mmnv3.registry import MODELS
 
@@ -36,6 +37,22 @@ def test_configs_build_the_papers_classifiers(name: str) -> None:
     assert f'{params / 1e6:.3f}' == PARAMS[name]
     with torch.no_grad():
         assert classifier.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (dict(num_classes=0), 'num_classes=0 must be a positive integer'),
+        (dict(in_channels=(960,)), r'in_channels=\(960,\) must be'),
+        (dict(hidden_channels=-1), 'hidden_channels=-1 must be'),
+        (dict(act='gelu'), "act='gelu' is unknown; possible: relu, relu6, hswish"),
+        (dict(dropout_ratio=1.5), r'dropout_ratio=1\.5 must be .* at most 1'),
+        (dict(dropout_ratio=None), 'dropout_ratio=None must be'),
+    ],
+)
+def test_what_is_impossible_is_refused(options: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        MobileNetV3ClsHead(**options)
 
 
 def test_every_classification_config_is_tested() -> None:

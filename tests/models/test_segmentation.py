@@ -139,7 +139,15 @@ def test_the_papers_windows() -> None:
         (lambda: LRASPPHead(pool='local'), "pool='local' is impossible; possible: 'p"),
         (lambda: LRASPPHead(pool=((3, 3), (0, 1))), 'is impossible'),
         (lambda: RASPPHead(pool=(3, 3)), 'is impossible'),
-        (lambda: LRASPPHead(in_channels=(8,)), 'must be two numbers'),
+        (lambda: LRASPPHead(output_stride=0), 'output_stride=0 must be'),
+        (lambda: LRASPPHead(num_classes=0), 'num_classes=0 must be'),
+        (lambda: LRASPPHead(channels='128'), "channels='128' must be"),
+        (lambda: LRASPPHead(in_channels=(8, -8)), r'in_channels\[1\]=-8 must be'),
+        (lambda: LRASPPHead(in_channels=8), 'in_channels=8 must be a sequence of 2'),
+        (lambda: RASPPHead(in_channels=(8, 8)), r'in_channels=\(8, 8\) must be'),
+        (lambda: RASPPHead(channels=0), 'channels=0 must be'),
+        (lambda: RASPPHead(num_classes=2.0), r'num_classes=2\.0 must be'),
+        (lambda: LRASPPHead(in_channels=(8,)), 'must be a sequence of 2 numbers'),
     ],
 )
 def test_what_is_impossible_is_refused(make, message: str) -> None:

@@ -473,6 +473,27 @@ def test_stacked_convs_are_those_of_mmdets_head() -> None:
         SSDLiteHead(use_depthwise=False)
 
 
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: SSDLiteHead(num_classes=0), 'num_classes=0 must be a positive int'),
+        (lambda: SSDLiteHead(num_classes='80'), "num_classes='80' must be"),
+        (lambda: SSDLiteHead(in_channels=8), 'in_channels=8 must be a sequence'),
+        (lambda: SSDLiteHead(prior_prob=0), 'prior_prob=0 must be a positive number'),
+        (lambda: SSDLiteHead(norm_cfg='BN'), "norm_cfg='BN' names no normalisation"),
+        (lambda: SSDLiteNeck(in_channels=(8, 0)), r'in_channels\[1\]=0 must be'),
+        (lambda: SSDLiteNeck(extra_channels=8), 'extra_channels=8 must be a seq'),
+        (lambda: SSDLiteNeck(width=0), 'width=0 must be a positive number'),
+        (lambda: SSDLiteNeck(width=float('nan')), 'width=nan must be a positive'),
+        (lambda: SSDLiteNeck(norm_cfg=dict(type='B')), 'names no normalisation'),
+        (lambda: SSDLiteNeck(padding=1), 'same, symmetric'),
+    ],
+)
+def test_what_is_impossible_is_refused(make, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
+
+
 def test_levels_must_agree() -> None:
     with pytest.raises(UserError, match='same number'):
         SSDLiteHead(in_channels=(8, 8))

@@ -97,4 +97,16 @@ def test_wrong_options_say_what_is_possible() -> None:
         SSDLiteAnchorGenerator(layout='caffe')
     with pytest.raises(UserError, match='input_size'):
         SSDLiteAnchorGenerator(input_size=(320, 0))
+    for size in ('320', None, 320.5, True, (320,), (320, True)):
+        with pytest.raises(UserError, match=r'input_size=.* is no size'):
+            SSDLiteAnchorGenerator(input_size=size)
+    for options, said in (
+        (dict(num_levels=1), 'num_levels=1 must be at least 2'),
+        (dict(num_levels='6'), "num_levels='6' must be"),
+        (dict(min_scale=0), 'min_scale=0 must be a positive number'),
+        (dict(min_scale=0.96), r'min_scale=0\.96 .* at most 0\.95'),
+        (dict(max_scale='1'), "max_scale='1' must be"),
+    ):
+        with pytest.raises(UserError, match=said):
+            SSDLiteAnchorGenerator(**options)
     assert 'tensorflow' in repr(SSDLiteAnchorGenerator())

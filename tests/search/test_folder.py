@@ -66,21 +66,82 @@ def test_a_line_that_was_cut_off_is_removed(tmp_path):
 @pytest.mark.parametrize(
     ('reader', 'message'),
     [
-        (Folder.read_json, r'file is damaged \(.*; delete it'),
-        (Folder.read_tensors, r'file is damaged \(.*; delete it'),
-        (Folder.read_weights, r'file cannot be read as a checkpoint'),
+        (Folder.read_json, r'file is damaged \(.*; delete .*file and run'),
+        (Folder.read_tensors, r'file is damaged \(.*; delete .*file and run'),
+        (
+            Folder.read_weights,
+            r'file is damaged \(cannot be read as a checkpoint.*; delete .*file',
+        ),
+        (Folder.read_rows, r'file is damaged \(.*; delete .*file and run'),
+        (
+            Folder.read_spec,
+            r'file is damaged \(not a readable JSON.*; delete .*file and run',
+        ),
     ],
 )
 def test_a_damaged_file_names_itself_and_the_remedy(tmp_path, reader, message):
-    (tmp_path / 'file').write_bytes(b'not a state')
+    (tmp_path / 'file').write_bytes(b'not a state\n')
     with pytest.raises(UserError, match=message) as caught:
         reader(Folder(tmp_path), 'file')
     assert '\n' not in str(caught.value)
 
 
 def test_lost_weights_name_themselves(tmp_path):
-    with pytest.raises(UserError, match=r'w\.pth is missing; delete .*step_01 and run'):
+    with pytest.raises(
+        UserError,
+        match=r'w\.pth is damaged \(it is missing\); delete .*step_01 and the fold',
+    ):
         Folder(tmp_path).read_weights('step_01/w.pth')
+
+
+@pytest.mark.parametrize(
+    ('reader', 'content', 'said'),
+    [
+        (Folder.read_json, b'[' * 100_000, 'nested too deeply'),
+        (Folder.read_json, '{}'.encode('utf-16'), 'not in UTF-8'),
+        (Folder.read_json, b'{"accuracy": NaN}', 'NaN is no number'),
+        (Folder.read_rows, b'[1]\n', 'a line is no object'),
+        (Folder.read_rows, b'[' * 100_000 + b'\n', 'recursion'),
+        (Folder.read_rows, b'\xff\n', 'utf-8'),
+    ],
+)
+def test_records_of_another_kind(tmp_path, reader, content, said):
+    (tmp_path / 'file').write_bytes(content)
+    with pytest.raises(UserError, match=rf'file is damaged \(.*{said}'):
+        reader(Folder(tmp_path), 'file')
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path):
+    (tmp_path / 'file').mkdir()
+    readers = (Folder.read_json, Folder.read_rows, Folder.read_tensors)
+    for reader in (*readers, Folder.read_weights, Folder.read_spec):
+        with pytest.raises(UserError, match='file is damaged'):
+            reader(Folder(tmp_path), 'file')
+
+
+def test_tensors_that_are_no_dictionary(tmp_path):
+    torch.save(torch.ones(2), tmp_path / 'state.pt')
+    with pytest.raises(UserError, match='holds no dictionary'):
+        Folder(tmp_path).read_tensors('state.pt')
+
+
+def test_a_folder_has_one_search_at_a_time(tmp_path):
+    folder = Folder(tmp_path / 'new')
+    with (
+        folder.alone(),
+        pytest.raises(UserError, match='another process; wait for its end, or name'),
+        Folder(tmp_path / 'new').alone(),
+    ):
+        pytest.fail('two searches')
+    with folder.alone():
+        folder.write_json('a.json', 1)
+    assert [path.name for path in folder.path.iterdir()] == ['a.json']
+    (tmp_path / 'file').touch()
+    with (
+        pytest.raises(UserError, match='cannot be written'),
+        Folder(tmp_path / 'file').alone(),
+    ):
+        pytest.fail('no folder')
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

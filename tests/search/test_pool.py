@@ -1,11 +1,17 @@
 """Jobs here and by Ray, where workers are lost."""
 
+import contextlib
 import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmnv3.errors import UserError
+from mmnv3.search import pool
 from mmnv3.search.pool import HERE, Failure, run_jobs
 
 
@@ -26,6 +32,77 @@ def test_a_caller_can_stop_listening():
     done = []
     next(run_jobs(done.append, [1, 2, 3]))
     assert done == [1]
+
+
+def ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)  # The handler comes at the next bytecode.
+
+
+def replaced():
+    """As when processes that load data die of it too."""
+    try:
+        ctrl_c()
+    finally:
+        raise RuntimeError('DataLoader worker (pid 7) exited unexpectedly')
+
+
+def swallowed():
+    with contextlib.suppress(KeyboardInterrupt):
+        ctrl_c()
+
+
+@pytest.mark.parametrize('interrupt', [ctrl_c, replaced, swallowed])
+def test_ctrl_c_is_never_the_failure_of_a_job(interrupt):
+    before, found = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt):
+        for index, result in run_jobs(lambda job: job(), [int, interrupt, int]):
+            found.append((index, result))
+    assert found == [(0, 0)]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_job_in_another_thread_runs_as_well():
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(lambda: list(run_jobs(abs, [-1]))).result() == [(0, 1)]
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert list(run_jobs(lambda job: job(), [swallowed])) == [(0, None)]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize('kind', ['cancelled', 'raised'])
+def test_ctrl_c_that_reaches_a_worker_of_ray_first(kind, monkeypatch):
+    class CancelledError(Exception):
+        pass
+
+    class TaskError(Exception):
+        cause = KeyboardInterrupt()
+
+    def get(_):
+        raise CancelledError if kind == 'cancelled' else TaskError
+
+    monkeypatch.setattr(
+        pool,
+        '_connect',
+        lambda _: SimpleNamespace(
+            remote=lambda **_: lambda call: SimpleNamespace(remote=id),
+            wait=lambda pending, num_returns: (pending[:1], pending[1:]),
+            get=get,
+            cancel=lambda *_, **__: None,
+            exceptions=SimpleNamespace(
+                TaskCancelledError=CancelledError,
+                RayTaskError=TaskError,
+                RayError=OSError,
+            ),
+        ),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(str, ['a', 'b'], HERE))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

@@ -1,17 +1,28 @@
 """Short trainings of all three tasks, on generated pictures."""
 
 import errno
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.pool import Failure
-from mmnv3.search.trial import METRICS, Trial, metric_name, run_trials, train_and_score
+from mmnv3.search.trial import (
+    METRICS,
+    Trial,
+    metric_name,
+    only_finite,
+    run_trials,
+    train_and_score,
+)
+from tests.search.conftest import HERE
 
 
 def test_an_edited_network_is_trained_and_scored(tiny_config, tmp_path, capfd):
@@ -50,6 +61,30 @@ def test_a_loss_that_is_not_a_number_is_a_result(tiny_config, tmp_path):
     assert 'is not finite at iteration' in trial.problem
 
 
+@pytest.mark.parametrize('config_name', ['detection_config'])
+def test_weights_that_are_no_numbers_have_no_figure(request, config_name, tmp_path):
+    config = read_config(
+        str(request.getfixturevalue(config_name)),
+        dict(train_dataloader=HERE, val_dataloader=HERE),
+    )
+    state = build(config).state_dict()
+    name = 'backbone.block2.project.bn.running_var'
+    state[name] = torch.full_like(state[name], torch.nan)
+    trial = train_and_score(config, Budget(0, held_out=0.25), tmp_path, state)
+    assert trial.value is None and trial.state is None
+    assert trial.problem == f'the weights {name} are not finite'
+
+
+def test_only_finite_trials_keep_their_figure():
+    good = Trial('mIoU', 3.0, state=dict(w=torch.ones(2), n=torch.tensor(3)))
+    assert only_finite(good) is good
+    for value in (math.nan, math.inf):
+        assert only_finite(replace(good, value=value)).problem == f'mIoU is {value}'
+        bad = only_finite(replace(good, state=dict(w=torch.tensor([1, value]))))
+        assert bad.value is bad.state is None
+        assert bad.problem == 'the weights w are not finite'
+
+
 def test_accuracies_are_of_one():
     for metric, value in (
         ('coco/bbox_mAP', 0.25),
@@ -79,3 +114,6 @@ def test_what_concerns_one_training_and_what_concerns_all():
     full = OSError(errno.ENOSPC, 'No space left on device', 'some.log')
     with pytest.raises(UserError, match=r'no space left for some\.log; free some'):
         list(run_trials(fail, [full]))
+    closed = PermissionError(errno.EACCES, 'Permission denied', 'some.log')
+    with pytest.raises(UserError, match=r'some\.log cannot be opened \(Perm.*; give'):
+        list(run_trials(fail, [closed]))

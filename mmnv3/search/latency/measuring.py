@@ -33,6 +33,7 @@ from mmnv3.deploy.runtime import (
     run_graph,
 )
 from mmnv3.errors import UserError
+from mmnv3.files import only_process
 from mmnv3.search.latency.config_models import ConfigModel, random_variants
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.probes import (
@@ -48,6 +49,8 @@ from mmnv3.size import Size
 
 RUNS = 20
 NETWORK_RUNS = 100
+# Two that measure on one machine would slow each other down besides.
+BUSY = 'wait for its end, or name another table'
 # Least time that networks take turns for: a processor that others share keeps a pace
 # for seconds.
 NETWORK_SECONDS = 20.0
@@ -68,6 +71,8 @@ _ABOUT_PICTURES: dict[str, Any] = dict(
     max_detections=1,
     max_per_class=-1,
 )
+# The least that a table's file tells from nothing.
+_LEAST_US = 1e-3
 # Layers that are measured between two times that the table is saved.
 _SAVE_EVERY = 10
 # Networks that tell how layers add up, and their random sequence, which is none that
@@ -99,6 +104,20 @@ def measure_configs(
         UserError: For what does not exist, does not fit, or is not installed.
     """
     check_runs(runs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with only_process(out, BUSY):
+        return _measure_configs(configs, backend, out, size, threads, runs, grid)
+
+
+def _measure_configs(
+    configs: Sequence[str],
+    backend: str,
+    out: Path,
+    size: Size | None,
+    threads: int,
+    runs: int | None,
+    grid: bool,
+) -> LatencyTable:
     table = open_table(out, backend, threads)
     found = [ConfigModel.read(config, size) for config in configs]
     layers = [layer for each in found for layer in trace(each.model, each.size).layers]
@@ -183,13 +202,14 @@ def measure_layers(
     missing.sort(key=lambda layer: (layer.height, layer.width, layer.in_channels))
     done = 0
     try:
-        for done, layer in enumerate(missing, 1):
+        for layer in missing:
             table[layer] = time_layer(layer, table.backend, table.threads, runs)
+            done += 1
             advance(done, len(missing))
             if done % _SAVE_EVERY == 0:
                 table.save(path)
     finally:
-        if table.layers:
+        if done:
             table.save(path)
     return done
 
@@ -254,7 +274,8 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
     batch = _noise(input_shape(layer))
     calls = [partial(full, batch), partial(bare, batch)]
     with_copies_us, without_us = fast_us(time_turns(calls, runs=runs))
-    return max(0.0, float(with_copies_us - without_us)) / copies
+    # What is lost in the noise is next to nothing, and yet measured.
+    return max(_LEAST_US, float(with_copies_us - without_us) / copies)
 
 
 def load_layer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -65,7 +66,13 @@ class ConfigPrice:
     def __call__(self, spec: NetSpec) -> float:
         """Microseconds with a network; asked twice it is counted once."""
         if spec not in self._prices_us:
-            self._prices_us[spec] = self.table.latency_us(*self.trace(spec))
+            latency_us = self.table.latency_us(*self.trace(spec))
+            if not 0 < latency_us < math.inf:
+                raise UserError(
+                    f'the table prices {spec.name!r} at {latency_us} µs; it is '
+                    'damaged, or has no layer of the config: measure it anew'
+                )
+            self._prices_us[spec] = latency_us
         return self._prices_us[spec]
 
     def trace(self, spec: NetSpec) -> Trace:

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from mmnv3.arch.layers import CONV, KINDS, LINEAR, SQUEEZE_EXCITE, Layer
+from mmnv3.arch import check_choice, check_count
+from mmnv3.arch.layers import CONV, LINEAR, SQUEEZE_EXCITE, Layer
 from mmnv3.benchmark.machine import describe_machine, machine_line
-from mmnv3.deploy.runtime import check_backend
+from mmnv3.deploy.runtime import BACKENDS, check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
+from mmnv3.json_files import read_json
 from mmnv3.size import Size
 
 FORMAT = 'mmnv3-latency-2'
@@ -77,12 +79,16 @@ class Overhead:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            ValueError: For another kind of row.
+            UserError: For another kind of row.
+            KeyError: For one that lacks a key.
         """
-        if row.get('kind') != _REST:
-            raise ValueError(f'{row} is no overhead')
-        size = Size(row.get('width', 1), row.get('height', 1))
-        return cls(row['in_channels'], row['out_channels'], size)
+        if not isinstance(row, Mapping) or row.get('kind') != _REST:
+            raise UserError(f'{row!r} is no overhead')
+        size = Size.of((row.get('width', 1), row.get('height', 1)))
+        numbers = row['in_channels'], row['out_channels']
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise UserError(f'{row!r} is no overhead')
+        return cls(*numbers, size)
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,14 @@ class NetworkTime:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            ValueError: For a row that says something else.
+            UserError: For a row that says something else.
+            KeyError: For one that lacks a key.
         """
         overhead = Overhead.from_dict(row['rest'])
-        times = float(row['alone']), float(row['together'])
-        if min(times) <= 0:
-            raise ValueError(f'{row} is no network')
-        return cls(overhead, *times, str(row.get('digest', '')))
+        digest = row.get('digest', '')
+        if not isinstance(digest, str):
+            raise UserError(f'digest={digest!r} is no text')
+        return cls(overhead, _number(row, 'alone'), _number(row, 'together'), digest)
 
 
 def digest_network(layers: Iterable[Layer], overhead: Overhead) -> str:
@@ -271,6 +278,16 @@ class LatencyTable:
         self.layers[layer] = us
         for found in (self._groups, self._interpolations, self._estimates_us):
             found.clear()
+
+    def add(self, newer: LatencyTable) -> None:
+        """Takes over what another process has measured meanwhile.
+
+        Args:
+            newer: The same file's table, read again.
+        """
+        for layer, us in newer.layers.items():
+            self[layer] = us
+        self.networks = newer.networks
 
     def layers_us(self, layers: Iterable[Layer]) -> float:
         """Microseconds that layers take when each runs alone.
@@ -423,42 +440,56 @@ class LatencyTable:
     @classmethod
     def _read(cls, path: Path) -> LatencyTable:
         try:
-            data = json.loads(path.read_text(encoding='utf-8'))
+            data = read_json(path)
         except FileNotFoundError:
             raise UserError(f'{path}: there is no such table; {_REMEDY}') from None
-        except (OSError, ValueError) as error:
-            reason = str(error).partition('\n')[0]
-            raise UserError(f'{path}: not a readable JSON file ({reason})') from None
         if not isinstance(data, dict) or data.get('format') != FORMAT:
             raise UserError(f'{path}: not a latency table, "format" is not {FORMAT!r}')
         try:
-            check_backend(data['backend'])
+            check_choice('backend', data['backend'], BACKENDS)
+            check_count('threads', data['threads'])
             machine_line(data['machine'])
-            return cls(
+            layers = dict(map(_read_layer, data['layers']))
+            networks = list(map(NetworkTime.from_dict, data['networks']))
+            table = cls(
                 data['backend'],
                 data['threads'],
                 data['machine'],
-                dict(map(_read_layer, data['layers'])),
-                list(map(NetworkTime.from_dict, data['networks'])),
-                data['day'],
+                {layer: us for layer, us in layers.items() if _is_time(us)},
+                [
+                    network
+                    for network in networks
+                    if _is_time(network.layers_us) and _is_time(network.whole_us)
+                ],
+                str(data['day']),
             )
         except KeyError as error:
             raise UserError(f'{path}: it lacks the key {error}') from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f'{path}: it is damaged ({error})') from None
+        lost = len(layers) - len(table.layers), len(networks) - len(table.networks)
+        if any(lost):
+            _remark(
+                f'{path}: {lost[0]} layers and {lost[1]} networks have times that are '
+                f'not above 0, and count as not measured; {_REMEDY} anew'
+            )
+        return table
 
 
 def _read_layer(row: Mapping[str, Any]) -> tuple[Layer, float]:
-    row = dict(row)
-    us = row.pop('us')
-    layer = Layer(**row)
-    if (
-        layer.kind not in KINDS
-        or isinstance(us, bool)
-        or not isinstance(us, int | float)
-    ):
-        raise ValueError(f'{row} is no layer')
-    return layer, float(us)
+    us = _number(row, 'us')
+    layer = Layer.from_dict({key: row[key] for key in row if key != 'us'})
+    return layer, us
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    if type(row[key]) not in (int, float):
+        raise UserError(f'{key}={row[key]!r} is no number')
+    return float(row[key])
+
+
+def _is_time(us: float) -> bool:
+    return 0 < us < math.inf
 
 
 def _work(layer: Layer) -> int:

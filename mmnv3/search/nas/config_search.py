@@ -150,29 +150,30 @@ def search_config(
         latency_us=dict(fastest=round(fastest_us, 1), slowest=round(slowest_us, 1)),
         **identify(config, table),
     )
-    search = NASearch(
-        space,
-        price,
-        ProxyTrainer(config, plan.budget, plan.work_dir / 'trainings', plan.ray),
-        settings,
-        plan.work_dir,
-        conditions,
-        report,
-    )
-    if search.samples:
-        console.print(f'going on after {len(search.samples)} samples')
-    samples = search.run()
-    metric = metric_name(config)
-    found, plot = write_results(space, samples, target_us, metric, plan.work_dir)
-    print_pareto(space, samples, console)
-    # The network by its file, so that the config can be read again.
-    spec = space.decode(best(samples).tokens)
-    written = with_sampled_spec(config, spec, beside_config(found.name))
-    with Folder(plan.work_dir).writing('best_config.py') as partial:
-        partial.write_text(written.dump(), encoding='utf-8')
-    path = plan.work_dir / 'best_config.py'
-    console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
-    return samples
+    with Folder(plan.work_dir).alone():
+        search = NASearch(
+            space,
+            price,
+            ProxyTrainer(config, plan.budget, plan.work_dir / 'trainings', plan.ray),
+            settings,
+            plan.work_dir,
+            conditions,
+            report,
+        )
+        if search.samples:
+            console.print(f'going on after {len(search.samples)} samples')
+        samples = search.run()
+        metric = metric_name(config)
+        found, plot = write_results(space, samples, target_us, metric, plan.work_dir)
+        print_pareto(space, samples, console)
+        # The network by its file, so that the config can be read again.
+        spec = space.decode(best(samples).tokens)
+        written = with_sampled_spec(config, spec, beside_config(found.name))
+        with Folder(plan.work_dir).writing('best_config.py') as partial:
+            partial.write_text(written.dump(), encoding='utf-8')
+        path = plan.work_dir / 'best_config.py'
+        console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
+        return samples
 
 
 def _open_price(

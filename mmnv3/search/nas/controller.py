@@ -188,7 +188,16 @@ class PPO:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from :meth:`state_dict`."""
+        """Goes on from :meth:`state_dict`.
+
+        Raises:
+            Exception: When it is of another controller, or damaged.
+        """
         self.controller.load_state_dict(state['controller'])
         self.optimiser.load_state_dict(state['optimiser'])
-        self.baseline, self.variance = state['baseline'], state['variance']
+        self.baseline, self.variance = state['baseline'], float(state['variance'])
+        numbers = [*self.controller.parameters(), torch.tensor(self.variance)]
+        if self.baseline is not None:
+            numbers.append(torch.tensor(float(self.baseline)))
+        if not all(bool(torch.isfinite(number).all()) for number in numbers):
+            raise ValueError('the controller is not finite')

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmnv3.arch.layers import Layer
+from mmnv3.files import only_process
 from mmnv3.search.configs import (
     build,
     config_network,
@@ -17,7 +18,7 @@ from mmnv3.search.configs import (
     with_sampled_spec,
 )
 from mmnv3.search.latency.grid import search_grid
-from mmnv3.search.latency.measuring import measure_layers, measure_networks
+from mmnv3.search.latency.measuring import BUSY, measure_layers, measure_networks
 from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.space import Space
@@ -96,13 +97,16 @@ def complete_table(
     table = price.table
     if not table.is_of(LatencyTable.new(table.backend, table.threads).machine):
         return 0
-    count = measure_layers(table, space_layers(price, space), path, advance=advance)
-    chance = random.Random(0)
-    specs = [space.decode(space.random(chance)) for _ in range(_NETWORKS)]
-    traces = [price.trace(spec) for spec in specs]
-    # The first stands for all, as in `measure_networks`.
-    overhead = traces[0].overhead
-    if not all(table.find_network(each.layers, overhead) for each in traces):
-        networks = [build(with_sampled_spec(config, spec)) for spec in specs]
-        measure_networks(table, networks, price.size, path)
+    with only_process(path, BUSY):
+        if path.exists():
+            table.add(LatencyTable.load(path))
+        count = measure_layers(table, space_layers(price, space), path, advance=advance)
+        chance = random.Random(0)
+        specs = [space.decode(space.random(chance)) for _ in range(_NETWORKS)]
+        traces = [price.trace(spec) for spec in specs]
+        # The first stands for all, as in `measure_networks`.
+        overhead = traces[0].overhead
+        if not all(table.find_network(each.layers, overhead) for each in traces):
+            networks = [build(with_sampled_spec(config, spec)) for spec in specs]
+            measure_networks(table, networks, price.size, path)
     return count

@@ -20,7 +20,7 @@ import torch
 
 from mmnv3.arch import NetSpec
 from mmnv3.errors import UserError
-from mmnv3.search.folder import Folder
+from mmnv3.search.folder import Folder, is_number
 from mmnv3.search.nas.controller import PPO, Controller, PPOSettings
 from mmnv3.search.nas.reward import Reward
 from mmnv3.search.nas.space import Space, Tokens
@@ -52,7 +52,27 @@ class Sample:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Sample:
-        """A sample from what :func:`dataclasses.asdict` made of it."""
+        """A sample from what :func:`dataclasses.asdict` made of it.
+
+        Raises:
+            ValueError: When it is none.
+        """
+        if not isinstance(row, Mapping) or set(row) != set(cls.__dataclass_fields__):
+            raise ValueError('a row is no sample')
+        if not (
+            type(row['index']) is int
+            and isinstance(row['tokens'], list | tuple)
+            and all(type(token) is int and token >= 0 for token in row['tokens'])
+            and is_number(row['latency_us'])
+            and row['latency_us'] > 0
+            and all(
+                row[key] is None or is_number(row[key])
+                for key in ('accuracy', 'reward')
+            )
+            and (row['accuracy'] is None) == (row['reward'] is None)
+            and isinstance(row['problem'], str | None)
+        ):
+            raise ValueError(f'sample {row["index"]} has impossible values')
         return cls(**{**row, 'tokens': tuple(row['tokens'])})
 
 
@@ -287,16 +307,30 @@ class NASearch:
         if not self.folder.claim({**self._identity(), **conditions}):
             return
         if (state := self.folder.read_tensors(STATE)) is not None:
-            self.ppo.load_state_dict(state['ppo'])
-            self.generator.set_state(state['generator'])
-            self.samples = list(map(Sample.of_row, state['samples']))
-        history = map(Sample.of_row, self.folder.read_rows(HISTORY))
+            try:
+                self.ppo.load_state_dict(state['ppo'])
+                self.generator.set_state(state['generator'])
+                self.samples = self._read_samples(state['samples'])
+            except Exception as error:  # PyTorch raises anything for strange tensors.
+                raise self.folder.damaged(STATE, error) from None
+        try:
+            history = self._read_samples(self.folder.read_rows(HISTORY))
+        except (ValueError, IndexError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise self.folder.damaged(HISTORY, error) from None
         # Of a killed batch, failures are tried again: a machine may have been at fault.
         finite = [sample for sample in history if sample.accuracy is not None]
         for sample in [*finite, *self.samples]:
             self.known[self.space.decode(sample.tokens)] = Outcome(
                 sample.accuracy, sample.problem
             )
+
+    def _read_samples(self, rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
+        samples = list(map(Sample.of_row, rows))
+        for sample in samples:
+            self.space.decode(sample.tokens)
+        return samples
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a search to go on; more samples may be asked."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from mmnv3.arch import NetSpec, Network, scale_width
 from mmnv3.errors import UserError
+from mmnv3.search.folder import is_number
 from mmnv3.search.netadapt.search import (
     Cut,
     FinishedStep,
@@ -147,7 +148,10 @@ def _choose_width(
     """Chooses once: another measurement might choose another."""
     folder = task.folder
     if (known := folder.read_json(f'{FOLDER}/width.json')) is not None:
-        return known['width']
+        width = known.get('width') if isinstance(known, dict) else None
+        if not is_number(width) or not 0 < width <= 1:
+            raise folder.damaged(f'{FOLDER}/width.json', 'it holds no width')
+        return width
     latency_us = steps[-1].winner.latency_us
     width = closest_multiplier(task.seed, task.price, latency_us)
     if width is None:

@@ -21,7 +21,14 @@ from mmnv3.search.netadapt.outputs import (
     write_uniform,
 )
 from mmnv3.search.netadapt.pricing import config_measure, config_price
-from mmnv3.search.netadapt.search import Cut, FinishedStep, NetAdaptTask, Point, adapt
+from mmnv3.search.netadapt.search import (
+    Cut,
+    FinishedStep,
+    NetAdaptTask,
+    Point,
+    adapt,
+    check,
+)
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.target import parse_latency
 from mmnv3.search.trial import State, Trial, metric_name, train_and_score
@@ -107,28 +114,30 @@ def adapt_config(
         plan.ray,
         console.print,
     )
-    steps = adapt(task)
-    networks = {steps[-1].winner.name: write_found(config, task, steps)}
-    compared = None
-    if plan.compare_width:
-        compared = compare_uniform(
-            task, steps, config_measure(config, table, plan.size)
-        )
-        if compared.accuracy is not None:
-            networks[compared.name] = write_uniform(config, task)
-    picture = plot_search(config, task, steps, compared)
-    _print_way(config, steps, compared, console)
-    for name, path in networks.items():
-        console.print(f'{name}: {path} is the config, {path.stem}.pth the weights')
-    console.print(f'plot: {picture}')
-    if plan.train_final:
-        for path in networks.values():
-            value = train_final(path, plan.train_final)
-            console.print(
-                f'{path.stem}, trained by its whole schedule ({plan.train_final}): '
-                f'{metric_name(config)} {value:.4g} on the validation set'
+    check(task)
+    with task.folder.alone():
+        steps = adapt(task)
+        networks = {steps[-1].winner.name: write_found(config, task, steps)}
+        compared = None
+        if plan.compare_width:
+            compared = compare_uniform(
+                task, steps, config_measure(config, table, plan.size)
             )
-    return steps
+            if compared.accuracy is not None:
+                networks[compared.name] = write_uniform(config, task)
+        picture = plot_search(config, task, steps, compared)
+        _print_way(config, steps, compared, console)
+        for name, path in networks.items():
+            console.print(f'{name}: {path} is the config, {path.stem}.pth the weights')
+        console.print(f'plot: {picture}')
+        if plan.train_final:
+            for path in networks.values():
+                value = train_final(path, plan.train_final)
+                console.print(
+                    f'{path.stem}, trained by its whole schedule ({plan.train_final}): '
+                    f'{metric_name(config)} {value:.4g} on the validation set'
+                )
+        return steps
 
 
 def _print_way(

@@ -20,11 +20,11 @@ from typing import Any
 from mmnv3.arch import Network
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget
-from mmnv3.search.folder import Folder
+from mmnv3.search.folder import Folder, is_number
 from mmnv3.search.netadapt.proposals import Proposal, narrowest, proposals
 from mmnv3.search.pool import Failure
 from mmnv3.search.target import Price, ms
-from mmnv3.search.trial import State, Trial, run_trials
+from mmnv3.search.trial import State, Trial, only_finite, run_trials
 
 # The smallest cut that is tried, as a part of what is asked for.
 _LEAST_CUT = 1 / 16
@@ -222,7 +222,10 @@ def adapt(task: NetAdaptTask) -> list[FinishedStep]:
             found = _propose(task, step, network, cut_us)
             _try(task, step, network, state, found)
             _choose(task, step, steps[-1].winner, found)
-        network = replace(network, spec=folder.read_spec(f'{step}/spec.json'))
+        spec = folder.read_spec(f'{step}/spec.json')
+        if task.price(spec) >= latency_us:
+            raise folder.damaged(f'{step}/spec.json', 'it is no faster than before')
+        network = replace(network, spec=spec)
         state = folder.read_weights(f'{step}/weights.pth')
         steps.append(_read_step(folder, len(steps)))
         task.report(str(steps[-1]))
@@ -245,7 +248,7 @@ def run_alone(task: NetAdaptTask, cut: Cut) -> Trial:
     ((_, trial),) = run_trials(task.attempt, [cut], task.ray)
     if isinstance(trial, Failure):
         raise trial.error
-    return trial
+    return only_finite(trial)
 
 
 def write_point(folder: Folder, name: str, point: Point, trial: Trial) -> None:
@@ -261,9 +264,23 @@ def write_point(folder: Folder, name: str, point: Point, trial: Trial) -> None:
 def read_point(folder: Folder, name: str) -> Point | None:
     """Reads it; None where it was not tried yet."""
     data = folder.read_json(f'{name}.json')
-    if data is None:
-        return None
-    return Point(**{key: data[key] for key in Point.__dataclass_fields__})
+    return None if data is None else _point(folder, f'{name}.json', data)
+
+
+def _point(folder: Folder, name: str, data: Any) -> Point:
+    """A network of a record, which somebody may have edited."""
+    row = data if isinstance(data, dict) else {}
+    label, latency_us = row.get('name'), row.get('latency_us')
+    accuracy, problem = row.get('accuracy'), row.get('problem')
+    if not (
+        isinstance(label, str)
+        and is_number(latency_us)
+        and latency_us > 0
+        and (accuracy is None or is_number(accuracy))
+        and isinstance(problem, str | None)
+    ):
+        raise folder.damaged(name, 'it does not hold a name, a latency and an accuracy')
+    return Point(label, latency_us, accuracy, problem)
 
 
 def read_steps(folder: Folder) -> Iterator[FinishedStep]:
@@ -287,6 +304,8 @@ def _score_seed(task: NetAdaptTask) -> Point:
         point = Point('seed', task.price(task.seed.spec), trial.value)
         # Its weights are known.
         write_point(task.folder, 'seed/score', point, replace(trial, state=None))
+    if point.accuracy is None:
+        raise task.folder.damaged('seed/score.json', 'it holds no accuracy')
     return point
 
 
@@ -299,14 +318,20 @@ def _propose(
     def spec_name(number: int) -> str:
         return f'{step}/specs/{number:02}.json'
 
-    if (known := folder.read_json(f'{step}/proposals.json')) is not None:
+    list_name = f'{step}/proposals.json'
+    if (known := folder.read_json(list_name)) is not None:
+        if not isinstance(known, list) or not known:
+            raise folder.damaged(list_name, 'it is no list of proposals')
+        points = [_point(folder, list_name, row) for row in known]
+        if max(point.latency_us for point in points) >= task.price(network.spec):
+            raise folder.damaged(list_name, 'a proposal is no faster')
         return [
             Proposal(
-                row['name'],
+                point.name,
                 replace(network, spec=folder.read_spec(spec_name(number))),
-                row['latency_us'],
+                point.latency_us,
             )
-            for number, row in enumerate(known, 1)
+            for number, point in enumerate(points, 1)
         ]
     asked_us, least_us = cut_us, cut_us * _LEAST_CUT
     # Near the end no single width may hold so much any more.
@@ -323,7 +348,7 @@ def _propose(
     for number, proposal in enumerate(found, 1):
         folder.write_spec(spec_name(number), proposal.network.spec)
     rows = [dict(name=p.name, latency_us=p.latency_us) for p in found]
-    folder.write_json(f'{step}/proposals.json', rows)
+    folder.write_json(list_name, rows)
     return found
 
 
@@ -362,6 +387,7 @@ def _try(
             # It may be well another time, so it is not noted as tried.
             task.report(f'{step}: {proposal.name} is dropped: {trial}')
             continue
+        trial = only_finite(trial)
         point = Point(proposal.name, proposal.latency_us, trial.value, trial.problem)
         write_point(task.folder, names[index], point, trial)
         task.report(
@@ -379,6 +405,10 @@ def _choose(
         read_point(folder, _proposal_name(step, index)) for index in range(len(found))
     ]
     trained = {i: p for i, p in enumerate(points) if p and p.accuracy is not None}
+    for index, point in trained.items():
+        if point.latency_us != found[index].latency_us:
+            name = f'{_proposal_name(step, index)}.json'
+            raise folder.damaged(name, "its latency is not the proposal's")
     if not trained:
         problems = [point.problem for point in points if point]
         raise UserError(
@@ -400,14 +430,14 @@ def _choose(
 
 def _read_step(folder: Folder, number: int) -> FinishedStep:
     step = step_name(number)
-    chosen = folder.read_json(f'{step}/winner.json')['proposal']
+    record = folder.read_json(f'{step}/winner.json')
+    chosen = record.get('proposal') if isinstance(record, dict) else None
+    if type(chosen) is not int or chosen < 0:
+        raise folder.damaged(f'{step}/winner.json', 'it names no proposal')
     paths = sorted((folder.path / step).glob('proposal_*.json'))
     points = [read_point(folder, f'{step}/{path.stem}') for path in paths]
     winner = read_point(folder, _proposal_name(step, chosen))
-    if winner is None:
-        path = folder.path / step
-        raise UserError(
-            f'{path} lacks {_proposal_name("", chosen)[1:]}.json; delete {path} and '
-            'run the same command again'
-        )
+    if winner is None or winner.accuracy is None:
+        name = f'{_proposal_name(step, chosen)}.json'
+        raise folder.damaged(name, 'the winner of the step has no accuracy')
     return FinishedStep(number, winner, tuple(p for p in points if p and p != winner))

@@ -1,10 +1,12 @@
 """Prices by a made-up table, its file, and measuring that goes on."""
 
 import json
+import math
 import warnings
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from mmnv3.errors import Remark, UserError
 from mmnv3.search.latency import measuring
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.measuring import (
+    measure_configs,
     measure_layers,
     measure_networks,
     open_table,
@@ -211,6 +214,18 @@ def test_file_keeps_everything(tmp_path: Path) -> None:
         (lambda data: data.update(backend='abacus'), 'abacus'),
         (lambda data: data['layers'][0].update(colour='red'), 'damaged'),
         (lambda data: data['networks'].append(dict(rest=dict(kind='conv'))), 'damaged'),
+        (lambda data: data.update(threads=0), 'threads=0 must be a positive'),
+        (lambda data: data.update(backend=['x']), 'backend='),
+        (lambda data: data.update(machine=[]), 'damaged'),
+        (lambda data: data.update(layers={'a': 1}), 'damaged'),
+        (lambda data: data['layers'].append(3), 'damaged'),
+        (lambda data: data['layers'][0].update(us='3'), "us='3' is no number"),
+        (lambda data: data['layers'][0].update(us=True), 'us=True is no number'),
+        (lambda data: data['layers'][0].update(us=math.nan), 'NaN is no number'),
+        (lambda data: data['layers'][0].update(us=math.inf), 'Infinity is no number'),
+        (lambda data: data['layers'][0].update(in_channels=0), 'in_channels=0 must'),
+        (lambda data: data['layers'][0].update(stride='2'), "stride='2' must"),
+        (lambda data: data['layers'][0].update(residual='no'), "residual='no' is"),
     ],
 )
 def test_wrong_files(tmp_path: Path, change: object, message: str) -> None:
@@ -224,6 +239,68 @@ def test_wrong_files(tmp_path: Path, change: object, message: str) -> None:
     assert '\n' not in str(caught.value)
     with pytest.raises(UserError, match='no such table'):
         LatencyTable.load(tmp_path / 'none.json')
+
+
+@pytest.mark.parametrize('us', [0, 0.0, -3, '1e999', '-1e999'])
+def test_what_is_no_time_counts_as_not_measured(
+    us: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, table = tmp_path / 'table.json', made_up()
+    overhead = Overhead(2, 9, Size(8, 8))
+    table.networks = [NetworkTime(overhead, us, 7.0) for us in (54321.0, 5.0)]
+    table.layers[CONVS[2]] = 12345.0
+    table.save(path)
+    text = path.read_text().replace('12345.0', str(us)).replace('54321.0', str(us))
+    path.write_text(text)
+    with pytest.warns(Remark, match='1 layers and 1 networks have times'):
+        found = LatencyTable.load(path)
+    assert set(found.layers) == {*CONVS} - {CONVS[2]}
+    assert [network.layers_us for network in found.networks] == [5.0]
+    # And is measured anew.
+    monkeypatch.setattr(measuring, 'time_layer', lambda *_: 3.0)
+    with pytest.warns(Remark):
+        table = open_table(path, 'onnxruntime')
+    assert measure_layers(table, CONVS, path) == 1
+    assert LatencyTable.load(path).layers[CONVS[2]] == 3.0
+
+
+def test_a_layer_that_is_lost_in_the_noise_has_a_price(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measuring, 'load_layer', lambda *_: lambda batch: None)
+    monkeypatch.setattr(measuring, 'time_turns', lambda *_, **__: [])
+    monkeypatch.setattr(measuring, 'fast_us', lambda _: np.array([5.0, 6.0]))
+    measuring._load_bare.cache_clear()
+    assert measuring.time_layer(CONVS[0], 'onnxruntime') == 1e-3
+    measuring._load_bare.cache_clear()
+
+
+def test_two_measurements_do_not_share_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'new' / 'table.json'
+    second = []
+
+    def measure(*_: object) -> None:
+        if not second:
+            second.append(True)
+            with pytest.raises(UserError, match='written by another process; wait'):
+                measure_configs(['a.py'], 'onnxruntime', path)
+
+    monkeypatch.setattr(measuring, '_measure_configs', measure)
+    measure_configs(['a.py'], 'onnxruntime', path)
+    measure_configs(['a.py'], 'onnxruntime', path)
+    assert second and not list(path.parent.iterdir())
+
+
+def test_what_another_process_measured_is_taken_over(tmp_path: Path) -> None:
+    mine, other = made_up(), made_up()
+    new = CONVS[0].with_widths(8, 8)
+    other[new] = 4.0
+    other.networks = [NetworkTime(Overhead(2, 9, Size(8, 8)), 5.0, 7.0)]
+    assert mine.latency_us([new]) != 4.0
+    mine.add(other)
+    assert mine.layers[new] == 4.0 and mine.networks == other.networks
 
 
 def test_other_machine(tmp_path: Path) -> None:

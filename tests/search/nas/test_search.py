@@ -1,4 +1,5 @@
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,48 @@ def test_not_a_number_is_dropped_and_logged(tmp_path):
     assert dropped[0] in map(Sample.of_row, Folder(tmp_path).read_rows(HISTORY))
     assert best(samples).accuracy is not None
     assert not set(pareto(samples)) & set(dropped)
+
+
+def test_ctrl_c_ends_the_search_which_goes_on_to_the_same(tmp_path):
+    def interrupted(specs):
+        for number, (index, outcome) in enumerate(evaluate(specs)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield index, outcome
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / 'a', interrupted).run()
+    assert search(tmp_path / 'a').run() == search(tmp_path / 'b').run()
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (lambda state: state.pop('ppo'), 'ppo'),
+        (lambda state: state['ppo'].update(baseline=math.nan), 'not finite'),
+        (
+            lambda state: state['ppo']['controller']['embed.weight'].fill_(math.nan),
+            'not finite',
+        ),
+        (lambda state: state['ppo']['controller'].popitem(), 'Controller'),
+        (lambda state: state.update(generator=torch.zeros(3)), ''),
+        (lambda state: state['samples'][0].update(tokens=[0]), '1 tokens'),
+        (lambda state: state['samples'][0].update(tokens=[99] * 30), 'out of range'),
+        (lambda state: state['samples'][0].update(accuracy='1'), 'impossible values'),
+        (lambda state: state['samples'][0].update(latency_us=0), 'impossible values'),
+        (lambda state: state['samples'].append(3), 'no sample'),
+    ],
+)
+def test_an_edited_state_is_one_line(tmp_path, change, said):
+    found = search(tmp_path)
+    found._save()
+    found.samples = [Sample(0, SPACE.random(random.Random(0)), 2.0, 0.5, 0.5)]
+    found._save()
+    state = torch.load(tmp_path / 'state.pt', weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / 'state.pt')
+    with pytest.raises(UserError, match=rf'state\.pt is damaged \(.*{said}.*; delete'):
+        search(tmp_path)
 
 
 def test_a_batch_without_an_accuracy_stops(tmp_path):

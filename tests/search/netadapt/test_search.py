@@ -2,6 +2,9 @@
 
 import errno
 import json
+import math
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +150,69 @@ def test_a_training_that_is_not_a_number_is_dropped(tmp_path):
     assert len(dropped) == len(steps) - 1
     assert all(step.winner.accuracy is not None for step in steps)
     assert any(point.problem for step in steps for point in step.others)
+
+
+def test_a_network_of_nan_never_wins(tmp_path):
+    def nan_wins(cut):
+        trial = attempt(cut)
+        if cut.work_dir.name == 'proposal_01':
+            state = dict(w=torch.tensor([1.0, torch.nan]))
+            return replace(trial, value=1e9, state=state)
+        if cut.work_dir.name == 'proposal_02':
+            return replace(trial, value=math.nan)
+        return trial
+
+    steps = adapt(search(tmp_path, attempt=nan_wins))
+    dropped = [point for step in steps for point in step.others if point.problem]
+    assert len(dropped) == 2 * (len(steps) - 1)
+    assert all(step.winner.accuracy < 1e9 for step in steps)
+
+
+def test_ctrl_c_ends_the_search_which_goes_on_to_the_same(tmp_path):
+    def interrupted(cut):
+        if cut.work_dir.name == 'proposal_03' and 'step_02' in str(cut.work_dir):
+            os.kill(os.getpid(), signal.SIGINT)
+            # As PyTorch, whose data-loading processes die of it too.
+            raise RuntimeError('DataLoader worker (pid 7) exited unexpectedly')
+        return attempt(cut)
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt(search(tmp_path / 'a', attempt=interrupted))
+    assert not (tmp_path / 'a' / 'step_02' / 'winner.json').exists()
+    assert adapt(search(tmp_path / 'a')) == adapt(search(tmp_path / 'b'))
+    assert not list(tmp_path.rglob('*.tmp'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'said'),
+    [
+        ('step_01/winner.json', lambda data: data.pop('proposal'), 'names no proposal'),
+        ('step_01/winner.json', lambda data: data.update(proposal=99), 'no accuracy'),
+        ('step_01/winner.json', lambda data: data.update(proposal='1'), 'names no'),
+        ('step_01/spec.json', lambda data: data.update(stem=1), 'not an object'),
+        ('seed/score.json', lambda data: data.update(accuracy=None), 'no accuracy'),
+        ('seed/score.json', lambda data: data.update(latency_us=-1), 'does not hold'),
+        ('seed/score.json', lambda data: data.update(accuracy='1'), 'does not hold'),
+        ('seed/score.json', lambda data: data.clear(), 'does not hold'),
+    ],
+)
+def test_an_edited_folder_is_one_line(done, tmp_path, name, change, said):
+    folder = tmp_path / 'copy'
+    shutil.copytree(done, folder)
+    data = json.loads((folder / name).read_text())
+    change(data)
+    (folder / name).write_text(json.dumps(data))
+    with pytest.raises(UserError, match=f'is damaged .*{said}.*; delete ') as error:
+        adapt(search(folder))
+    assert '\n' not in str(error.value)
+
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+    """The folder of a search that ended."""
+    folder = tmp_path_factory.mktemp('search')
+    adapt(search(folder))
+    return folder
 
 
 def test_only_trainings_that_fail_end_the_search(tmp_path):
