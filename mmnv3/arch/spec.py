@@ -230,10 +230,7 @@ class NetSpec:
     tail: str | None = None
 
     def __post_init__(self) -> None:
-        _check(
-            isinstance(self.name, str) and self.name != '',
-            f'name={self.name!r} must be a text that is not empty',
-        )
+        _check(isinstance(self.name, str), f'name={self.name!r} must be a text')
         check_choice('tail', self.tail, (None, *TASKS))
         _check_part('stem', self.stem, ConvSpec)
         for name in ('last', 'head'):

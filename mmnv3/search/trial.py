@@ -150,6 +150,8 @@ def train_and_score(
                 runner.logger.removeHandler(handler)
                 handler.close()
     value = watch.metrics.get(metric)
+    # Before the figure: a detector of NaN finds nothing, and COCO has no figure then.
+    problem = problem or _not_finite(runner.model.state_dict())
     if problem is None:
         if value is None:
             raise UserError(
@@ -177,13 +179,17 @@ def only_finite(trial: Trial) -> Trial:
     """
     if trial.value is None:
         return trial
-    problem = None
+    problem = _not_finite(trial.state or {})
     if not math.isfinite(trial.value):
         problem = f'{trial.metric} is {trial.value}'
-    for name, tensor in (trial.state or {}).items():
-        if problem is None and not bool(torch.isfinite(tensor).all()):
-            problem = f'the weights {name} are not finite'
     return replace(trial, value=None, problem=problem, state=None) if problem else trial
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> str | None:
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            return f'the weights {name} are not finite'
+    return None
 
 
 def metric_name(config: Config) -> str:

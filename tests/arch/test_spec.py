@@ -201,7 +201,6 @@ def test_rows_of_wrong_types_name_the_setting(kwargs: dict, said: str) -> None:
     ('kwargs', 'said'),
     [
         (dict(name=3), 'name=3 must be a text'),
-        (dict(name=''), 'not empty'),
         (dict(stem=None), 'stem=None must be a ConvSpec'),
         (dict(last=8), 'last=8 must be a ConvSpec or None'),
         (dict(head=ConvSpec(8, kernel=3)), 'head of .x. must have kernel 1'),
