@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from mmdet.models.utils import samplelist_boxtype2tensor
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
@@ -20,29 +22,24 @@ from mmnv3.deploy.results import (
     picture_logits,
 )
 from mmnv3.deploy.runtime import file_format, load_runtime
-from mmnv3.engine.config import (
-    config_head,
-    config_task,
-    normalization,
-    picture_steps,
-    preprocessor,
-)
+from mmnv3.engine.config import config_head, config_task, keep_pictures
 from mmnv3.errors import UserError
 from mmnv3.registry import MODELS
-from mmnv3.resizing import Resize
+from mmnv3.resizing import picture_size
 from mmnv3.size import Size
-from mmnv3.tasks import CLASSIFICATION, SEGMENTATION
+from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
 
 @MODELS.register_module()
 class ExportedModel(BaseModel):
     """Predicts as the toolbox's own model would, by a file of ``tools/export.py``.
 
-    The toolbox prepares the pictures, and the rest is the :class:`Pipeline`'s.
+    The toolbox loads the pictures, and the rest is the :class:`Pipeline`'s.
 
     Args:
         file: The exported file.
-        data_preprocessor: The config's.
+        keeps_size: Whether the config tests pictures at their own size, so that none
+            may be stretched to the file's.
         align_corners: How a segmenter's logits are brought to the picture's size, for
             files of 0.1, which do not say so.
         threads: Threads of one call; the runtime's own number for None.
@@ -54,12 +51,14 @@ class ExportedModel(BaseModel):
     def __init__(
         self,
         file: str,
-        data_preprocessor: dict | None = None,
+        keeps_size: bool = False,
         align_corners: bool = False,
         threads: int | None = None,
     ) -> None:
-        super().__init__(data_preprocessor)
+        # Its preprocessor leaves pixels alone.
+        super().__init__()
         self.file = file
+        self.keeps_size = keeps_size
         runtime = load_runtime(file, threads)
         if runtime.info.task == SEGMENTATION and runtime.info.align_corners is None:
             runtime.info = replace(runtime.info, align_corners=align_corners)
@@ -72,14 +71,14 @@ class ExportedModel(BaseModel):
 
     def forward(
         self,
-        inputs: Tensor,
+        inputs: Sequence[Tensor],
         data_samples: list[BaseDataElement],
         mode: str = 'predict',
     ) -> list[BaseDataElement]:
         """Adds predictions to the samples of a batch.
 
         Args:
-            inputs: Normalised pictures, (N, 3, H, W).
+            inputs: Pictures as they are loaded, (3, H, W) uint8 BGR.
             data_samples: As many.
             mode: ``'predict'``; a file does nothing else.
 
@@ -88,26 +87,39 @@ class ExportedModel(BaseModel):
             file gives them, ``seg_logits``, or with ``pred_score`` and ``pred_label``.
 
         Raises:
-            UserError: When the pictures do not have the file's size.
+            UserError: When a picture cannot have the file's size.
         """
         if mode != 'predict':
             raise UserError(f'{self.file} is exported and only predicts; got {mode!r}')
-        size = Size(inputs.shape[3], inputs.shape[2])
-        if size != self.info.size:
-            raise UserError(
-                f'the config feeds pictures of {size} and {self.file} takes '
-                f'{self.info.size}; export it with --size {size.width} {size.height}'
-            )
-        pictures = inputs.cpu().numpy()
-        for start in range(0, len(pictures), self.info.batch):
-            samples = data_samples[start : start + self.info.batch]
-            batch = np.zeros(self.info.input_shape, np.float32)
-            batch[: len(samples)] = pictures[start : start + len(samples)]
-            self._add(samples, self.pipeline.run(batch))
+        if self.info.task == DETECTION:
+            # As mmdet's preprocessor leaves them to the metrics.
+            samplelist_boxtype2tensor(data_samples)
+        for start in range(0, len(inputs), self.info.batch):
+            places = slice(start, start + self.info.batch)
+            pictures = [
+                np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy())
+                for picture in inputs[places]
+            ]
+            sizes = [picture_size(picture) for picture in pictures]
+            for size in sizes:
+                self._check_size(size)
+            outputs = self.pipeline.run(self.pipeline.prepare(*pictures))
+            self._add(data_samples[places], outputs, sizes)
         return data_samples
 
+    def _check_size(self, size: Size) -> None:
+        if self.keeps_size and self.info.is_stretched(size):
+            raise UserError(
+                f'the config tests pictures at their own size, here {size}, and '
+                f'{self.file} takes {self.info.size}; export it with '
+                f'--size {size.width} {size.height}'
+            )
+
     def _add(
-        self, samples: list[BaseDataElement], outputs: dict[str, np.ndarray]
+        self,
+        samples: Sequence[BaseDataElement],
+        outputs: dict[str, np.ndarray],
+        sizes: Sequence[Size],
     ) -> None:
         """Adds what the outputs of a batch say about its pictures."""
         if self.info.task == CLASSIFICATION:
@@ -116,7 +128,6 @@ class ExportedModel(BaseModel):
                 sample.set_pred_score(scores)
                 sample.set_pred_label(scores.argmax(0, keepdim=True))
             return
-        sizes = [Size(*sample.metainfo['ori_shape'][1::-1]) for sample in samples]
         results = self.pipeline.finish(outputs, sizes)
         for index, (sample, result) in enumerate(zip(samples, results)):
             if isinstance(result, Detections):
@@ -144,11 +155,13 @@ def set_exported(config: Config, file: str) -> None:
     """Puts an exported file in the place of a config's model.
 
     Args:
-        config: The config; what it says of data and metrics stays.
+        config: The config; what it says of data and metrics stays, and the file's own
+            steps replace those that resize, crop or pad its pictures.
         file: The exported file.
 
     Raises:
-        UserError: When the file is not for the config's task, classes or numbers.
+        UserError: When the file is not for the config's task or classes, or when
+            it is not known what a step of the config does to a picture.
     """
     task, head = config_task(config), config_head(config)
     info = load_runtime(file).info
@@ -163,36 +176,15 @@ def set_exported(config: Config, file: str) -> None:
             f'{file} has {len(info.classes)} classes and {config.filename} {count}; '
             'use the config that it was exported from'
         )
-    given = preprocessor(config)
-    if task == CLASSIFICATION:
-        # mmpretrain's classifier gives it its type.
-        given = {'type': 'ClsDataPreprocessor', **given}
-    own = normalization(config)
-    for name, theirs, ours in (
-        ('mean', info.mean, own.mean),
-        ('std', info.std, own.std),
-        ('channel order', info.channel_order, own.channel_order),
-    ):
-        if theirs != ours:
-            raise UserError(
-                f'{file} takes pictures with the {name} {theirs} and '
-                f'{config.filename} has {ours}; use the config that it was exported '
-                'from'
-            )
-    steps = picture_steps(config, info.size)
-    # A file without steps stretches, by cv2.
-    stretched = (Resize(info.size),)
-    if (info.steps or stretched) != (steps or stretched):
-        raise UserError(
-            f'{file} does not bring pictures to its size as {config.filename} does; '
-            'export it from this config again'
-        )
     config.model = dict(
         type='mmnv3.ExportedModel',
         file=file,
-        data_preprocessor=given,
+        keeps_size=not keep_pictures(config),
         align_corners=head.get('align_corners', True),
     )
+    # It would normalise, and pictures of several sizes make no tensor.
+    config.pop('data_preprocessor', None)
+    config.test_dataloader.pop('collate_fn', None)
     config.load_from, config.resume = None, False
     # It averages weights, which the file has done with.
     config.custom_hooks = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,11 +138,39 @@ def config_head(config: Config) -> Mapping:
 
 def picture_pipeline(config: Config) -> list[Mapping]:
     """The transforms that a config tests pictures with; none without test data."""
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
-    # Sets that repeat or join others.
-    while 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
-        dataset = dataset.get('dataset') or dataset['datasets'][0]
-    return list(dataset.get('pipeline', ()))
+    found = _with_pipeline(config.get('test_dataloader', {}).get('dataset', {}))
+    return list(next(found, {}).get('pipeline', ()))
+
+
+def keep_pictures(config: Config) -> bool:
+    """Has a config's test data left as they are loaded.
+
+    Args:
+        config: The config, which is changed: steps that resize, crop or pad go.
+
+    Returns:
+        Whether any resized, so that pictures did not have to fit the network.
+
+    Raises:
+        UserError: When there are steps of which nobody knows what they do.
+    """
+    resized = False
+    for dataset in _with_pipeline(config.test_dataloader.dataset):
+        steps = [_read_step(config, dict(given)) for given in dataset['pipeline']]
+        dataset['pipeline'] = [
+            given for given, step in zip(dataset['pipeline'], steps) if step is None
+        ]
+        resized |= any(isinstance(step, (Resize, ResizeEdge)) for step in steps)
+    return resized
+
+
+def _with_pipeline(dataset: Any) -> Iterator[Any]:
+    """A data set, or those that it repeats or joins, which have a pipeline."""
+    if 'pipeline' in dataset:
+        yield dataset
+        return
+    for part in (dataset.get('dataset'), *dataset.get('datasets', ())):
+        yield from _with_pipeline(part or {})
 
 
 def input_size(config: Config, size: Sequence[int] | None = None) -> Size:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,8 @@ def sets(tmp_path_factory) -> Path:
         path = out / 'classes' / str(number) / 'a.png'
         path.parent.mkdir(parents=True)
         noise = np.random.default_rng(number).integers(0, 256, (8, 12, 3), np.uint8)
-        cv2.imwrite(str(path), cv2.resize(noise, (300, 200)))
+        # Of several sizes, which a batch of the loaded ones has to bear.
+        cv2.imwrite(str(path), cv2.resize(noise, (300, 200 + 100 * number)))
     return out
 
 
@@ -214,25 +216,50 @@ def test_postprocessed_files_predict_too(trained, tmp_path) -> None:
     assert 'seg_logits' not in found[0]
 
 
+def test_pictures_are_prepared_as_the_file_says(trained, tmp_path) -> None:
+    case, checkpoint, _ = trained('resized')
+    scale = {'test_dataloader.dataset.pipeline.1.scale': (160, 128)}
+    small = replace(case, size=(160, 128), options={**case.options, **scale})
+    file = tmp_path / 'small.onnx'
+    export_config(
+        case.config, str(checkpoint), file, 'onnx', small.size, case.options
+    )  # fmt: skip
+    own, expected = outcome(
+        small, tmp_path / 'own.pkl', lambda c: c.update(load_from=str(checkpoint))
+    )
+    # Of another size, mean and order than the file's.
+    other = {
+        'model.data_preprocessor.mean': [0, 0, 0],
+        'model.data_preprocessor.bgr_to_rgb': False,
+    }
+    metrics, found = outcome(
+        replace(case, options={**case.options, **other}),
+        tmp_path / 'file.pkl',
+        lambda config: set_exported(config, str(file)),
+    )
+    assert metrics == pytest.approx(own, abs=0.01) and metrics
+    for ours, theirs in zip(found, expected, strict=True):
+        masks = [x['pred_sem_seg']['data'] for x in (ours, theirs)]
+        assert (masks[0] == masks[1]).float().mean() > 0.999
+
+
 def test_what_does_not_fit_is_told(trained, exported) -> None:
     file = str(trained('detection')[2])
     for config, options, message in (
         (CASES['lraspp'].config, {}, 'is for detection and .* for segmentation'),
         (CASES['sigmoid'].config, {}, 'has 6 classes and .* 80; use the config'),
-        (CASES['wide'].config, {'model.data_preprocessor.mean': [0, 0, 0]}, 'mean'),
-        (CASES['wide'].config, {'model.data_preprocessor.bgr_to_rgb': False}, 'order'),
     ):
         with pytest.raises(UserError, match=message) as error:
             set_exported(read_config(config, options), file)
         assert '\n' not in str(error.value)
-    other = {'test_dataloader.dataset.pipeline.1.interpolation': 'nearest'}
-    with pytest.raises(UserError, match='does not bring pictures to its size as'):
-        set_exported(read_config(CASES['wide'].config, other), file)
-    model = ExportedModel(str(exported.file('wide', 'onnx')))
-    with pytest.raises(UserError, match=r'of 64x32 and .* takes 193x128; export it'):
-        model(torch.zeros(1, 3, 32, 64), [])
+    blurred = {'test_dataloader.dataset.pipeline.1': dict(type='Blur')}
+    with pytest.raises(UserError, match=r'Blur.* can only be done by its toolbox'):
+        set_exported(read_config(CASES['wide'].config, blurred), file)
+    model = ExportedModel(str(exported.file('lraspp', 'onnx')), keeps_size=True)
+    with pytest.raises(UserError, match=r'here 64x32, and .* takes 257x161; export it'):
+        model([torch.zeros(3, 32, 64, dtype=torch.uint8)], [])
     with pytest.raises(UserError, match='only predicts'):
-        model(torch.zeros(1, 3, 128, 193), [], mode='loss')
+        model([torch.zeros(3, 161, 257, dtype=torch.uint8)], [], mode='loss')
 
 
 def test_files_are_told_by_their_ending() -> None:
