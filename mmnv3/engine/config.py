@@ -139,7 +139,8 @@ def config_head(config: Config) -> Mapping:
 def picture_pipeline(config: Config) -> list[Mapping]:
     """The transforms that a config tests pictures with; none without test data."""
     found = _with_pipeline(config.get('test_dataloader', {}).get('dataset', {}))
-    return list(next(found, {}).get('pipeline', ()))
+    first: Mapping = next(found, {})
+    return list(first.get('pipeline', ()))
 
 
 def keep_pictures(config: Config) -> bool:
