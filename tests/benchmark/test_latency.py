@@ -291,7 +291,6 @@ def run_tool(*args: object) -> None:
         ([DETECTOR, '--precision', 'int4'], r"precision 'int4' is unknown; possible"),
         ([DETECTOR, '--precision', 'int8'], r"'pytorch' has no int8; possible: onnx"),
         ([DETECTOR, '--size', '96', '96'], r'anchors are laid out for 320x320'),
-        ([DETECTOR, '--threads', '0'], r'--threads 0 must be a positive number'),
         (['torchvision:gone'], r"no model 'gone'; it has .*lraspp_mob"),
         ([SSDLITE, '--size', '96', '96'], r'leave --size out'),
         ([SSDLITE, '--backend', 'openvino'], r'--backend pytorch takes it'),

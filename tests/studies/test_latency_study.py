@@ -238,7 +238,6 @@ def test_a_missing_runtime_is_left_out(tiny, tmp_path: Path, monkeypatch) -> Non
     [
         (('--study', '7'), '--study 7 is unknown; possible: 3, 4, 5, figure9, 6, 8'),
         (('--backend', 'tensorrt'), "backend 'tensorrt' is unknown"),
-        (('--runs', '0'), '--runs 0'),
         (('--out', 'page.html'), 'end it in .md'),
         (('--from', 'gone.json'), 'gone.json cannot be read'),
         (('--from', 'empty.json'), 'empty.json holds no measured latencies'),
