@@ -263,6 +263,8 @@ def only_process(path: str | Path, remedy: str) -> Iterator[None]:
     path = Path(path)
     name = path / '.lock' if path.is_dir() else path.with_name(f'.{path.name}.lock')
     lock = FileLock(name)
+    # The lock makes folders where nothing may be written in the end.
+    absent = [folder for folder in name.parents if not folder.exists()]
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -275,3 +277,6 @@ def only_process(path: str | Path, remedy: str) -> Iterator[None]:
         # While it is held: whoever opened it meanwhile finds that it is gone.
         name.unlink(missing_ok=True)
         lock.release()
+        for folder in absent:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

@@ -215,3 +215,6 @@ def test_a_second_writer_is_told_and_nothing_stays(folder: bool, tmp_path: Path)
     with only_process(path, 'wait'):
         pass
     assert not list(tmp_path.rglob('.*lock'))
+    with only_process(tmp_path / 'new' / 'folder' / 'a', 'wait'):
+        assert (tmp_path / 'new' / 'folder').is_dir()
+    assert not (tmp_path / 'new').exists()

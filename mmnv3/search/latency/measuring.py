@@ -104,7 +104,6 @@ def measure_configs(
         UserError: For what does not exist, does not fit, or is not installed.
     """
     check_runs(runs)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with only_process(out, BUSY):
         return _measure_configs(configs, backend, out, size, threads, runs, grid)
 
