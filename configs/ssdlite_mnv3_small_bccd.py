@@ -55,26 +55,7 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
-# With test-time augmentation, which also looks at the mirrored picture.
-tta_pipeline = [
-    *test_pipeline[:-1],
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-            [
-                dict(
-                    type='PackDetInputs',
-                    meta_keys=(
-                        *test_pipeline[-1]['meta_keys'],
-                        'flip',
-                        'flip_direction',
-                    ),
-                )
-            ],
-        ],
-    ),
-]
+tta_pipeline = [*test_pipeline[:-1], _base_.tta_pipeline[-1]]
 train_dataloader = dict(
     dataset=dict(
         data_root=data_root,

@@ -6,7 +6,6 @@ OpenMMLab: exported files carry their steps with them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass
 from dataclasses import fields as dataclass_fields
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mmnv3.errors import UserError
+from mmnv3.json_files import is_number
 from mmnv3.size import Size
 
 # No step of a file makes a longer side, in pixels; OpenCV's own functions stop there.
@@ -250,11 +250,6 @@ _FITS: dict[str, Callable[[Any], bool]] = {
         and all(map(is_number, value))
     ),
 }
-
-
-def is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number; there, true is none."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def picture_size(picture: np.ndarray) -> Size:

@@ -84,8 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.out.suffix != '.md':
         raise UserError(f'--out {args.out}: the page is Markdown; end it in .md')
-    if args.runs < 1:
-        raise UserError(f'--runs {args.runs} must be a positive number')
     check_output('--out', args.out, [args.source])
     studies = find_studies(args.study)
     if args.source:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mmnv3.arch import NetSpec
 from mmnv3.convert.formats import FORMATS, OURS
@@ -78,13 +77,14 @@ def to_ours(
         if key not in state:
             state[key] = _neutral(key, shape)
     if network.form.task == 'detection':
-        state = _background_last(state)
-        if network.form.layout == 'tensorflow':
-            state = _swap_axes(_each_anchor(state, lambda rows: rows[:, :-1]))
-    if num_classes:
-        state = _select_classes(state, network.num_classes, num_classes)
+        state = (
+            _swap_axes(_each_anchor(state, lambda rows: rows[:, 1:]))
+            if network.form.layout == 'tensorflow'
+            else _background_last(state)
+        )
     left_out = tuple(key for key in given if is_ignored(key, network.form))
-    return Converted(state, network, left_out)
+    converted = Converted(state, network, left_out)
+    return select_classes(converted, num_classes) if num_classes else converted
 
 
 def from_ours(
@@ -117,7 +117,7 @@ def from_ours(
         # A class that nothing scores and nothing reads.
         given = _each_anchor(
             _swap_axes(given),
-            lambda rows: F.pad(rows.movedim(1, -1), (1, 0)).movedim(-1, 1),
+            lambda rows: torch.cat([torch.zeros_like(rows[:, :1]), rows], 1),
         )
     elif form.task == 'detection':
         given = _background_first(given)
@@ -150,33 +150,34 @@ def _background_first(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _each_anchor(state, lambda rows: torch.cat([rows[:, -1:], rows[:, :-1]], 1))
 
 
-def _select_classes(
-    state: Mapping[str, Tensor], given: int | None, wanted: int
-) -> dict[str, Tensor]:
+def select_classes(converted: Converted, wanted: int) -> Converted:
     """Leaves out what a config with fewer classes does not know.
 
     Args:
-        state: Tensors under our names, a detector's background last.
-        given: Outputs that they have, background included; None for no head.
+        converted: With all classes of its file, a detector's background last.
         wanted: Classes of the config, without background.
 
     Raises:
         UserError: When it is not known which outputs those are.
     """
+    state, given = converted.state, converted.network.num_classes
     detector = 'bbox_head.cls_convs.0.1.weight' in state
     if given is None or given == wanted + detector:
-        return dict(state)
+        return converted
     if detector and (given, wanted) == (91, 80):
-        # Ids from 1 stand from 0 here, and the background is last.
-        rows = len(state['bbox_head.cls_convs.0.1.bias']) // _count_anchors(state, 0)
-        kept = [number - 1 for number in COCO_IDS] + list(range(90, rows))
-        return _each_anchor(state, lambda rows: rows[:, kept])
+        # Ids from 1 stand from 0 here, and a background that is kept is last.
+        kept = [number - 1 for number in COCO_IDS]
+        state = _each_anchor(
+            state, lambda rows: torch.cat([rows[:, kept], rows[:, 90:]], 1)
+        )
+        return replace(converted, state=state)
     if not detector and (given, wanted) == (1001, 1000):
         # TensorFlow's ImageNet classifiers begin with a background.
-        return {
+        state = {
             key: value[1:] if key.startswith('head.fc.') else value
             for key, value in state.items()
         }
+        return replace(converted, state=state)
     raise UserError(
         f'the file has {given} outputs, {wanted} classes are wanted, and nobody says '
         'which are which; set num_classes to what the file has'
@@ -190,12 +191,12 @@ def _each_anchor(
     edited = dict(state)
     for key, value in state.items():
         if key.startswith('bbox_head.cls_convs.') and key.split('.')[3] == '1':
-            anchors = _count_anchors(state, int(key.split('.')[2]))
+            anchors = count_anchors(state, int(key.split('.')[2]))
             edited[key] = edit(value.unflatten(0, (anchors, -1))).flatten(0, 1)
     return edited
 
 
-def _count_anchors(state: Mapping[str, Tensor], level: int) -> int:
+def count_anchors(state: Mapping[str, Tensor], level: int) -> int:
     """The anchors of a cell of a level, by the four numbers that each has for a box."""
     return len(state[f'bbox_head.reg_convs.{level}.1.bias']) // 4
 

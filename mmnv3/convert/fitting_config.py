@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmnv3.convert.conversion import COCO_IDS, Converted
+from mmnv3.convert.conversion import COCO_IDS, Converted, count_anchors
 from mmnv3.convert.pipeline_config import PipelineSettings
 from mmnv3.errors import UserError
 
@@ -111,8 +111,7 @@ def coco_names() -> tuple[str, ...]:
 def _count(state: Mapping[str, Tensor]) -> int:
     """Classes of a converted head, without background."""
     if 'bbox_head.cls_convs.0.1.bias' in state:
-        anchors = len(state['bbox_head.reg_convs.0.1.bias']) // 4
-        return len(state['bbox_head.cls_convs.0.1.bias']) // anchors
+        return len(state['bbox_head.cls_convs.0.1.bias']) // count_anchors(state, 0)
     key = 'head.fc.bias' if 'head.fc.bias' in state else 'decode_head.conv_seg.bias'
     return len(state[key])
 

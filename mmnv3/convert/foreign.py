@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mmnv3.convert.conversion import Converted, to_ours
+from mmnv3.convert.conversion import Converted, select_classes, to_ours
 from mmnv3.convert.differences import count_classes, list_differences
 from mmnv3.convert.files import guess_project, is_foreign
-from mmnv3.convert.recognition import MisfitError
 from mmnv3.errors import UserError
 
 
@@ -40,13 +39,11 @@ def convert_for(
     spec = getattr(backbone, 'spec', None)
     if spec is None or not is_foreign(state):
         return None
-    project, wanted = guess_project(source, state), count_classes(model)
-    try:
-        converted = to_ours(state, project, wanted, spec)
-    except MisfitError:
-        raise
-    except UserError as error:
-        if not keeps_classes:
-            raise UserError(f'{source}: {error}') from None
-        converted = to_ours(state, project, None, spec)
+    converted = to_ours(state, guess_project(source, state), spec=spec)
+    if wanted := count_classes(model):
+        try:
+            converted = select_classes(converted, wanted)
+        except UserError as error:
+            if not keeps_classes:
+                raise UserError(f'{source}: {error}') from None
     return converted, list_differences(converted.network.form, source, backbone)

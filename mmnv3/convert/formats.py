@@ -95,57 +95,71 @@ def _classifier(hidden: str, fc: str) -> tuple[tuple[Part, ...], ...]:
     return ((Part('head.hidden', hidden), Part('head.fc', fc)),)
 
 
-def _torchvision_detector() -> tuple[tuple[Part, ...], ...]:
-    extra = [
-        Part(f'neck.extra_layers.{level}.{ours}', f'{name}.0', f'{name}.1')
+# The names of a foreign layer: of its convolution, and of its normalisation.
+_Normed = Callable[[str], tuple[str, str]]
+
+
+def _detector(
+    extra: Callable[[int, int], str],
+    head: Callable[[str, int], tuple[str, str]],
+    normed: _Normed,
+) -> tuple[tuple[Part, ...], ...]:
+    """The layers of SSDLite beside its backbone: the extra levels and the heads.
+
+    Args:
+        extra: The name of a layer by its level and its place in it, both from 0.
+        head: The names of the depthwise layer and of the predictor behind it, by our
+            name of the head and its level.
+        normed: What a layer with normalisation is made of.
+    """
+    places = ('0', '1.depthwise_conv', '1.pointwise_conv')
+    extras = [
+        Part(f'neck.extra_layers.{level}.{ours}', *normed(extra(level, place)))
         for level in range(_LEVELS - 2)
-        for place, ours in enumerate(('0', '1.depthwise_conv', '1.pointwise_conv'))
-        for name in [f'backbone.extra.{level}.{place}']
+        for place, ours in enumerate(places)
     ]
     heads = [
         part
-        for ours, theirs in (
-            ('cls_convs', 'classification_head'),
-            ('reg_convs', 'regression_head'),
-        )
+        for ours in ('cls_convs', 'reg_convs')
         for level in range(_LEVELS)
-        for name in [f'head.{theirs}.module_list.{level}']
+        for depthwise, predictor in [head(ours, level)]
         for part in (
-            Part(f'bbox_head.{ours}.{level}.0', f'{name}.0.0', f'{name}.0.1'),
-            Part(f'bbox_head.{ours}.{level}.1', f'{name}.1'),
+            Part(f'bbox_head.{ours}.{level}.0', *normed(depthwise)),
+            Part(f'bbox_head.{ours}.{level}.1', predictor),
         )
     ]
-    return (tuple(extra), tuple(heads))
+    return (tuple(extras), tuple(heads))
+
+
+def _torchvision_detector() -> tuple[tuple[Part, ...], ...]:
+    names = dict(cls_convs='classification_head', reg_convs='regression_head')
+
+    def head(ours: str, level: int) -> tuple[str, str]:
+        name = f'head.{names[ours]}.module_list.{level}'
+        return f'{name}.0', f'{name}.1'
+
+    return _detector(
+        lambda level, place: f'backbone.extra.{level}.{place}',
+        head,
+        lambda name: (f'{name}.0', f'{name}.1'),
+    )
 
 
 def _tensorflow_detector() -> tuple[tuple[Part, ...], ...]:
-    def normed(ours: str, scope: str) -> Part:
-        return Part(ours, scope, f'{scope}/BatchNorm')
+    names = dict(cls_convs='ClassPredictor', reg_convs='BoxEncodingPredictor')
+    places = ('1', '2_depthwise', '2')
 
-    extra = [
-        normed(f'neck.extra_layers.{level}.{ours}', name)
-        for level in range(_LEVELS - 2)
-        for ours, suffix in (
-            ('0', '1'),
-            ('1.depthwise_conv', '2_depthwise'),
-            ('1.pointwise_conv', '2'),
-        )
-        for name in [f'FeatureExtractor/MobilenetV3/extra_{level + 2}_{suffix}']
-    ]
-    heads = [
-        part
-        for ours, theirs in (
-            ('cls_convs', 'ClassPredictor'),
-            ('reg_convs', 'BoxEncodingPredictor'),
-        )
-        for level in range(_LEVELS)
-        for name in [f'BoxPredictor_{level}/{theirs}']
-        for part in (
-            normed(f'bbox_head.{ours}.{level}.0', f'{name}_depthwise'),
-            Part(f'bbox_head.{ours}.{level}.1', name),
-        )
-    ]
-    return (tuple(extra), tuple(heads))
+    def head(ours: str, level: int) -> tuple[str, str]:
+        name = f'BoxPredictor_{level}/{names[ours]}'
+        return f'{name}_depthwise', name
+
+    return _detector(
+        lambda level, place: (
+            f'FeatureExtractor/MobilenetV3/extra_{level + 2}_{places[place]}'
+        ),
+        head,
+        lambda name: (name, f'{name}/BatchNorm'),
+    )
 
 
 def _our_detector() -> tuple[tuple[Part, ...], ...]:

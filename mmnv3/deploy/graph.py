@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mmnv3.deploy.info import FINAL_OUTPUTS, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.errors import UserError
-from mmnv3.models.nms import static_nms
+from mmnv3.models.nms import static_nms, suppression
 from mmnv3.models.ssdlite import anchor_size, flatten_maps
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
@@ -145,21 +145,13 @@ class DetectionGraph(ExportGraph):
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
-        clip_after = head.test_cfg.get('clip_after_nms', False)
-        if not clip_after:
+        if not head.test_cfg.get('clip_after_nms', False):
             boxes = boxes.clamp(min=0).minimum(self.limits)
         boxes = boxes.view(len(image), -1, 4)
         if not self.postprocess:
             return boxes, scores
-        settings = head.test_cfg
         return static_nms(
-            boxes[0],
-            scores[0],
-            iou_threshold=settings['nms']['iou_threshold'],
-            score_threshold=settings.get('score_thr', 0.0),
-            max_num=settings['max_per_img'],
-            per_class=settings.get('nms_pre_per_class', -1),
-            window=Size(*self.size) if clip_after else None,
+            boxes[0], scores[0], **suppression(head.test_cfg, Size(*self.size))
         )
 
 
@@ -344,14 +336,6 @@ def _cover(spans: list[tuple[int, int]], length: int) -> Tensor:
     """How many windows see each place along a side."""
     return torch.tensor(
         [float(sum(a <= at < b for a, b in spans)) for at in range(length)]
-    )
-
-
-def _flatten(maps: list[Tensor], size: int) -> Tensor:
-    """Joins (N, A * size, H, W) maps of all levels into (N, anchors, size)."""
-    return torch.cat(
-        [level.permute(0, 2, 3, 1).reshape(len(level), -1, size) for level in maps],
-        dim=1,
     )
 
 

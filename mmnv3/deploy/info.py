@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mmnv3.errors import UserError
+from mmnv3.json_files import is_number
 from mmnv3.resizing import (
     ResizeEdge,
     Step,
     content_size,
-    is_number,
     step_from_dict,
     step_to_dict,
 )

@@ -138,7 +138,7 @@ def config_head(config: Config) -> Mapping:
 
 def picture_pipeline(config: Config) -> list[Mapping]:
     """The transforms that a config tests pictures with; none without test data."""
-    found = _with_pipeline(config.get('test_dataloader', {}).get('dataset', {}))
+    found = datasets_with_pipeline(config.get('test_dataloader', {}).get('dataset', {}))
     first: Mapping = next(found, {})
     return list(first.get('pipeline', ()))
 
@@ -156,7 +156,7 @@ def keep_pictures(config: Config) -> bool:
         UserError: When there are steps of which nobody knows what they do.
     """
     resized = False
-    for dataset in _with_pipeline(config.test_dataloader.dataset):
+    for dataset in datasets_with_pipeline(config.test_dataloader.dataset):
         steps = [_read_step(config, dict(given)) for given in dataset['pipeline']]
         dataset['pipeline'] = [
             given for given, step in zip(dataset['pipeline'], steps) if step is None
@@ -165,13 +165,13 @@ def keep_pictures(config: Config) -> bool:
     return resized
 
 
-def _with_pipeline(dataset: Any) -> Iterator[Any]:
+def datasets_with_pipeline(dataset: Any) -> Iterator[Any]:
     """A data set, or those that it repeats or joins, which have a pipeline."""
     if 'pipeline' in dataset:
         yield dataset
         return
     for part in (dataset.get('dataset'), *dataset.get('datasets', ())):
-        yield from _with_pipeline(part or {})
+        yield from datasets_with_pipeline(part or {})
 
 
 def input_size(config: Config, size: Sequence[int] | None = None) -> Size:

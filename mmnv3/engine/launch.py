@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from mmnv3 import arguments
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
-from mmnv3.engine.config import read_config
+from mmnv3.engine.config import datasets_with_pipeline, read_config
 from mmnv3.errors import UserError
 from mmnv3.files import check_output, whole_or_absent
 
@@ -202,11 +202,8 @@ def set_tta(config: Config) -> None:
                 'leave out --tta'
             )
     config.model = dict(config.tta_model, module=config.model)
-    dataset = config.test_dataloader.dataset
-    # Sets that repeat others.
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = config.tta_pipeline
+    for dataset in datasets_with_pipeline(config.test_dataloader.dataset):
+        dataset.pipeline = config.tta_pipeline
 
 
 def _check_display() -> None:

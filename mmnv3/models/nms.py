@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,22 @@ _FEW_CLASSES = 4
 # Pixels. Boxes that reach further out, which only a broken network's do, overlap as if
 # they ended there: the digits of the others would not survive them.
 _FAR = 1e6
+
+
+def suppression(test_cfg: Mapping, window: Size) -> dict[str, Any]:
+    """What a head's ``test_cfg`` says to the functions of this module.
+
+    Args:
+        test_cfg: With plain ``nms``; see :class:`mmnv3.models.ssdlite.SSDLiteHead`.
+        window: What boxes are clipped to, where that comes afterwards.
+    """
+    return dict(
+        iou_threshold=test_cfg['nms']['iou_threshold'],
+        score_threshold=test_cfg.get('score_thr', 0.0),
+        max_num=test_cfg['max_per_img'],
+        per_class=test_cfg.get('nms_pre_per_class', -1),
+        window=window if test_cfg.get('clip_after_nms', False) else None,
+    )
 
 
 def progressive_nms(
@@ -245,13 +262,12 @@ def static_nms(
     spread = near.max() - near.min() + 1
     places = torch.stack([labels % side, labels // side], 1) * spread
     keep = ops.nms(near + places.repeat(1, 2), best, iou_threshold)
-    if window is not None:
-        candidates = clip_boxes(candidates, window)
-        best = torch.where(has_area(candidates), best, 0)
     # The row of zeros stands for detections that there are not.
     missing = best.new_zeros(1)
     absent = best.numel()
     if window is not None:
+        candidates = clip_boxes(candidates, window)
+        best = torch.where(has_area(candidates), best, 0)
         # Again by their scores, those of which nothing is left at the end.
         keep = F.pad(keep, (0, absent), value=absent)[:absent]
         order = torch.cat([best, missing])[keep].topk(min(max_num, absent)).indices

@@ -26,7 +26,7 @@ from mmnv3.arch import (
 from mmnv3.arch.follow import EXTRA_CHANNELS
 from mmnv3.errors import UserError
 from mmnv3.models.layers import check_norm, same_conv_cfg, small_batch_norm_cfg
-from mmnv3.models.nms import progressive_nms
+from mmnv3.models.nms import progressive_nms, suppression
 from mmnv3.registry import MODELS, TASK_UTILS
 from mmnv3.size import Size
 
@@ -586,21 +586,13 @@ class SSDLiteHead(SSDHead):
         )
         priors = torch.cat(mlvl_priors)
         height, width = img_meta['img_shape'][:2]
-        clip_after = cfg.get('clip_after_nms', False)
+        settings = suppression(cfg, Size(width, height))
+        limits = None if settings['window'] else (height, width)
 
         def decode(index: Tensor) -> Tensor:
-            limits = None if clip_after else (height, width)
             return self.bbox_coder.decode(priors[index], deltas[index], limits)
 
-        boxes, scores, labels = progressive_nms(
-            scores,
-            decode,
-            iou_threshold=nms['iou_threshold'],
-            score_threshold=cfg.get('score_thr', 0.0),
-            max_num=cfg['max_per_img'],
-            per_class=cfg.get('nms_pre_per_class', -1),
-            window=Size(width, height) if clip_after else None,
-        )
+        boxes, scores, labels = progressive_nms(scores, decode, **settings)
         results = InstanceData(bboxes=boxes, scores=scores, labels=labels)
         return self._bbox_post_process(
             results, cfg, rescale, with_nms=False, img_meta=img_meta

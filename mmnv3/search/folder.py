@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import mmengine
 import torch
@@ -275,11 +275,6 @@ def _differences(old: Any, new: Any, name: str = '') -> Iterator[tuple[str, Any,
             yield from _differences(old.get(key), new.get(key), inner)
     elif old != new:
         yield name, old, new
-
-
-def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether what stands in a record is a number, and finite."""
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def to_json(data: Any) -> Any:

@@ -11,14 +11,13 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.benchmark.clock import Stopwatch
-from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
+from mmnv3.engine.hooks.nan_hook import StopAtNaNHook, not_finite
 from mmnv3.engine.launch import build_runner
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, short_config
@@ -151,24 +150,25 @@ def train_and_score(
                 handler.close()
     value = watch.metrics.get(metric)
     # Before the figure: a detector of NaN finds nothing, and COCO has no figure then.
-    problem = problem or _not_finite(runner.model.state_dict())
+    weights = runner.model.state_dict()
+    problem = problem or _broken(weights)
     if problem is None:
         if value is None:
             raise UserError(
                 f'{config.filename}: val_evaluator gives no {metric}; it gives '
                 f'{", ".join(watch.metrics) or "nothing"}'
             )
-    weights = {} if problem else runner.model.state_dict()
-    return only_finite(
-        Trial(
-            metric=metric,
-            value=None if problem else value,
-            metrics=watch.metrics,
-            seconds=stopwatch.seconds,
-            problem=problem,
-            state={k: tensor.detach().cpu().clone() for k, tensor in weights.items()}
-            or None,
-        )
+        if not math.isfinite(value):
+            problem = f'{metric} is {value}'
+    return Trial(
+        metric=metric,
+        value=None if problem else value,
+        metrics=watch.metrics,
+        seconds=stopwatch.seconds,
+        problem=problem,
+        state=None
+        if problem
+        else {key: tensor.detach().cpu().clone() for key, tensor in weights.items()},
     )
 
 
@@ -179,17 +179,16 @@ def only_finite(trial: Trial) -> Trial:
     """
     if trial.value is None:
         return trial
-    problem = _not_finite(trial.state or {})
+    problem = _broken(trial.state or {})
     if not math.isfinite(trial.value):
         problem = f'{trial.metric} is {trial.value}'
     return replace(trial, value=None, problem=problem, state=None) if problem else trial
 
 
-def _not_finite(state: Mapping[str, Tensor]) -> str | None:
-    for name, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
-            return f'the weights {name} are not finite'
-    return None
+def _broken(state: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with weights, if something is."""
+    names = not_finite(state)
+    return f'the weights {names[0]} are not finite' if names else None
 
 
 def metric_name(config: Config) -> str:

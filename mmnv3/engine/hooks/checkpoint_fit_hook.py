@@ -40,7 +40,8 @@ class CheckpointFitHook(Hook):
         state = take_state(checkpoint, name)
         checkpoint['state_dict'] = state
         trains = isinstance(runner._train_loop, BaseLoop)
-        if trains and runner._resume:
+        resumes = trains and runner._resume
+        if resumes:
             check_training_state(checkpoint, name)
         model = runner.model
         # mmengine looks for the weights inside of these.
@@ -50,7 +51,7 @@ class CheckpointFitHook(Hook):
             print_log(f'{name}: {older}', logger='current', level=logging.WARNING)
         wanted = model.state_dict()
         differences = compare_states(wanted, state)
-        if differences and not (trains and runner._resume):
+        if differences and not resumes:
             # It knows all of our networks, and so imports every toolbox.
             from mmnv3.convert.foreign import convert_for
 
@@ -65,7 +66,7 @@ class CheckpointFitHook(Hook):
             return
         if (
             trains
-            and not runner._resume
+            and not resumes
             and any(
                 key in state and state[key].shape == wanted[key].shape for key in wanted
             )

@@ -45,9 +45,9 @@ class StopAtNaNHook(Hook):
         used = self._are_used(runner, batch_idx)
         if not (used or self.every_n_train_iters(runner, self.interval)):
             return
-        bad = _not_finite(outputs or {})
+        bad = not_finite(outputs or {})
         if not bad and used:
-            bad = _not_finite(runner.model.state_dict())[:1]
+            bad = not_finite(runner.model.state_dict())[:1]
         if bad:
             rate = runner.optim_wrapper.get_lr()
             rate = next(iter(rate.values()))[0]
@@ -76,7 +76,7 @@ class StopAtNaNHook(Hook):
         )
 
 
-def _not_finite(values: Mapping) -> list[str]:
+def not_finite(values: Mapping) -> list[str]:
     """The names of tensors that hold NaN or an infinite number."""
     return [
         name

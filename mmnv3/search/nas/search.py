@@ -20,7 +20,8 @@ import torch
 
 from mmnv3.arch import NetSpec
 from mmnv3.errors import UserError
-from mmnv3.search.folder import Folder, is_number
+from mmnv3.json_files import is_number
+from mmnv3.search.folder import Folder
 from mmnv3.search.nas.controller import PPO, Controller, PPOSettings
 from mmnv3.search.nas.reward import Reward
 from mmnv3.search.nas.space import Space, Tokens

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mmnv3.arch import NetSpec, Network, scale_width
 from mmnv3.errors import UserError
-from mmnv3.search.folder import is_number
+from mmnv3.json_files import is_number
 from mmnv3.search.netadapt.search import (
     Cut,
     FinishedStep,

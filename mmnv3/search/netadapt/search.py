@@ -19,8 +19,9 @@ from typing import Any
 
 from mmnv3.arch import Network
 from mmnv3.errors import UserError
+from mmnv3.json_files import is_number
 from mmnv3.search.configs import Budget
-from mmnv3.search.folder import Folder, is_number
+from mmnv3.search.folder import Folder
 from mmnv3.search.netadapt.proposals import Proposal, narrowest, proposals
 from mmnv3.search.pool import Failure
 from mmnv3.search.target import Price, ms
