@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import torch
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 
-from mmnv3.convert.conversion import to_ours
+from mmnv3.convert.conversion import Converted, to_ours
 from mmnv3.convert.differences import list_differences
-from mmnv3.convert.files import guess_project, read_state
+from mmnv3.convert.files import guess_project, is_foreign, read_state
 from mmnv3.convert.recognition import MisfitError
 from mmnv3.errors import UserError
 from mmnv3.registry import WEIGHT_INITIALIZERS
@@ -29,7 +30,7 @@ class ForeignPretrained:
 
     Args:
         checkpoint: A file of torchvision, timm, mmpretrain, mmseg or LiteRT, or an
-            address that mmengine knows.
+            address that mmengine knows; also one of ours, as ``Pretrained`` loads it.
         project: Which of them; guessed by default.
     """
 
@@ -44,35 +45,31 @@ class ForeignPretrained:
             UserError: When the file holds no network that is known, or another one.
         """
         given = read_state(self.checkpoint)
-        project = self.project or guess_project(self.checkpoint, given)
-        try:
-            converted = to_ours(given, project, spec=backbone.spec)
-        except MisfitError as error:
-            raise UserError(
-                f'{self.checkpoint} is no network of {project} that is known: {error}'
-            ) from None
-        state = {
-            key.removeprefix('backbone.'): value
-            for key, value in converted.state.items()
-            if key.startswith('backbone.')
-        }
         wanted = backbone.state_dict()
+        state, warnings = _of_backbone(given), []
+        if is_foreign(given) or self.project or not any(key in state for key in wanted):
+            converted = self._convert(given, backbone)
+            state, network = _of_backbone(converted.state), str(converted.network)
+            warnings = list_differences(
+                converted.network.form, self.checkpoint, backbone
+            )
+        else:
+            network = 'a network of mmnv3'
         if missing := [key for key in wanted if key not in state]:
             raise UserError(
-                f'{self.checkpoint} holds {converted.network}, which has no '
+                f'{self.checkpoint} holds {network}, which has no '
                 f'{missing[0]}; set the backbone to that network'
             )
         other = [key for key in wanted if wanted[key].shape != state[key].shape]
         fitting = {key: state[key] for key in wanted if key not in other}
         if len(other) > len(wanted) / 2:
             raise UserError(
-                f'{self.checkpoint} holds {converted.network}; {len(other)} of '
+                f'{self.checkpoint} holds {network}; {len(other)} of '
                 f'{len(wanted)} tensors are of another shape, the first {other[0]}; '
                 'set the backbone to that network'
             )
         with torch.no_grad():
             backbone.load_state_dict(fitting, strict=False)
-        warnings = list_differences(converted.network.form, self.checkpoint, backbone)
         if other:
             layers = sorted({key.split('.')[0] for key in other})
             warnings.append(
@@ -81,7 +78,24 @@ class ForeignPretrained:
             )
         for text in warnings:
             print_log(text, logger='current', level=logging.WARNING)
-        print_log(f'loaded {converted.network}', logger='current')
+        print_log(f'loaded {network}', logger='current')
+
+    def _convert(self, given: dict[str, Tensor], backbone: nn.Module) -> Converted:
+        project = self.project or guess_project(self.checkpoint, given)
+        try:
+            return to_ours(given, project, spec=backbone.spec)
+        except MisfitError as error:
+            raise UserError(
+                f'{self.checkpoint} is no network of {project} that is known: {error}'
+            ) from None
 
     def _get_init_info(self) -> str:
         return f'{type(self).__name__}: load from {self.checkpoint}'
+
+
+def _of_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's tensors of a network of ours, or of a backbone alone."""
+    prefix = 'backbone.'
+    if any(key.startswith(prefix) for key in state):
+        state = {key: value for key, value in state.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in state.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -49,9 +50,10 @@ class LoadCheckedImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` that notices missing, truncated and other files.
 
     Args:
-        skip_damaged: True, for training, skips a damaged picture (another is drawn in
-            its place) with a warning that counts them; False, for testing, where
-            skipping would flatter the result, raises.
+        skip_damaged: True, for training, skips a damaged picture, or one of another
+            size than its annotation says (another is drawn in its place), with a
+            warning that counts them; False, for testing, where skipping would flatter
+            the result, raises.
         **kwargs: Those of ``LoadImageFromFile``.
     """
 
@@ -65,8 +67,8 @@ class LoadCheckedImage(LoadImageFromFile):
         """Adds ``img``, ``img_shape`` and ``ori_shape``.
 
         Raises:
-            UserError: When the picture is damaged and may not be skipped, or the last
-                hundred were.
+            UserError: When the picture is damaged, or not of the size that its
+                annotation says, and may not be skipped, or the last hundred were.
         """
         path = results['img_path']
         try:
@@ -77,6 +79,7 @@ class LoadCheckedImage(LoadImageFromFile):
                 flag=self.color_type,
                 backend=self.imdecode_backend,
             )
+            _check_size(image, results)
         except UserError as error:
             if not self.skip_damaged:
                 raise
@@ -98,3 +101,26 @@ class LoadCheckedImage(LoadImageFromFile):
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
+
+
+def _check_size(image: np.ndarray, results: Mapping) -> None:
+    """Compares a picture with its annotation, whose boxes were cut by its size.
+
+    Raises:
+        UserError: Names both sizes and a remedy.
+    """
+    height, width = image.shape[:2]
+    said = results.get('width', width), results.get('height', height)
+    if said == (width, height):
+        return
+    remedy = 'correct width and height there, or give the picture that it is of'
+    if said == (height, width):
+        remedy += (
+            '; if a camera noted that the picture is to be turned, and its boxes are '
+            "of the picture as it lies, load it with color_type='color_ignore_"
+            "orientation'"
+        )
+    raise UserError(
+        f'{results["img_path"]} has {width}x{height} pixels, and its annotation says '
+        f'{said[0]:g}x{said[1]:g}: {remedy}'
+    )

@@ -47,13 +47,10 @@ class LoadCheckedLabels(LoadAnnotations):
             height, width = results['ori_shape'][:2]
             raise UserError(
                 f'{path} is {labels.shape[1]}x{labels.shape[0]} pixels and its picture '
-                f'{results["img_path"]} {width}x{height}'
+                f'{results["img_path"]} {width}x{height}; give the labels that are of '
+                'this picture'
             )
-        # mmseg would keep the lower byte.
-        if labels.dtype != np.uint8 and labels.max(initial=0) > 255:
-            raise UserError(
-                f'{path} holds labels up to {labels.max()}; possible are 0 to 255'
-            )
+        _check_range(labels, path)
         labels = labels.astype(np.uint8, copy=False)
         trained = self._trained_labels(results)
         self._check_labels(labels, trained, results)
@@ -92,3 +89,21 @@ class LoadCheckedLabels(LoadAnnotations):
                 f'{self.ignore_index} for none: convert it, or set metainfo.classes '
                 'and num_classes'
             )
+
+
+def _check_range(labels: np.ndarray, path: str) -> None:
+    """Refuses what is no byte: mmseg would keep the lower eight bits.
+
+    Raises:
+        UserError: Names a label that is none.
+    """
+    if labels.dtype in (np.uint8, bool):
+        return
+    is_byte = (labels >= 0) & (labels <= 255)
+    if labels.dtype.kind == 'f':
+        is_byte &= labels == np.floor(labels)
+    if not is_byte.all():
+        raise UserError(
+            f'{path} holds the label {labels[~is_byte][0]:g}; possible are whole '
+            'numbers from 0 to 255: convert it to 8 bits'
+        )

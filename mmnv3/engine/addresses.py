@@ -1,6 +1,8 @@
-"""Checkpoints that other projects publish, by address.
+"""Checkpoints that mmengine does not know by itself: formats, and other projects'.
 
-mmengine knows ``torchvision://`` for classifiers alone (an omission of 0.10.7: it lists
+It reads local files with ``torch.load`` alone; here are ``.safetensors`` too, so that
+``load_from``, ``Pretrained``, ``init_model`` and the toolboxes' own tools take them. It
+knows ``torchvision://`` for classifiers alone (an omission of 0.10.7: it lists
 ``torchvision.models`` without what is in its subfolders); here are its detectors and
 segmenters, and ``timm://``. What is downloaded stays in the cache of torch.hub, or of
 timm.
@@ -17,9 +19,27 @@ from mmengine.runner.checkpoint import (
 )
 from torch import Tensor
 
+from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.errors import UserError
 
 _TORCHVISION, _TIMM = 'torchvision://', 'timm://'
+
+
+# mmengine looks for the pattern at the beginning of a name; addresses come before.
+@CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$')
+def load_from_safetensors(
+    filename: str, map_location: str | None = None
+) -> dict[str, Tensor]:
+    """Loads a local ``.safetensors`` file.
+
+    Args:
+        filename: Its path.
+        map_location: Not used; the tensors are on the CPU.
+
+    Raises:
+        UserError: When it is missing or damaged.
+    """
+    return read_checkpoint(filename).state
 
 
 @CheckpointLoader.register_scheme(prefixes=_TORCHVISION, force=True)

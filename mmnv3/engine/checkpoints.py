@@ -20,6 +20,9 @@ from torch import Tensor
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
 
+# What layers call their parameters and statistics, all of which are float.
+_FLOAT = ('weight', 'bias', 'running_mean', 'running_var')
+
 # Of tensors that a layer can hold.
 _DTYPES = (
     torch.float16,
@@ -126,7 +129,7 @@ def take_state(content: object, name: str) -> dict[str, Tensor]:
 
     Raises:
         UserError: When there is none, or when a network cannot run with it: a tensor
-            is sparse or quantised, or holds a number that is not finite.
+            is sparse or quantised, a weight is no float, or a number is not finite.
     """
     state = content if isinstance(content, Mapping) else {}
     for key in ('state_dict', 'model'):
@@ -169,11 +172,20 @@ def _check_tensor(value: Tensor, key: str, name: str) -> None:
             f'{name}: {key} is no plain tensor ({kind.replace("torch.", "")}); save '
             'the weights as float'
         )
+    if key.rpartition('.')[2] in _FLOAT and not value.is_floating_point():
+        raise UserError(
+            f'{name}: {key} is {_name_dtype(value)}, and weights are float; save them '
+            'as float32'
+        )
     if not torch.isfinite(value).all():
         raise UserError(
             f'{name}: {key} is not finite (NaN or infinite), the training diverged; '
             'give an earlier checkpoint'
         )
+
+
+def _name_dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix('torch.')
 
 
 def _take_meta(content: Mapping) -> dict[str, Any]:
@@ -226,6 +238,78 @@ def check_training_state(content: Mapping, name: str) -> None:
                 f'{name}: {".".join(path)} is {found!r:.40}, and training cannot go on '
                 'from it; resume from another checkpoint'
             )
+
+
+# In which versions of PyTorch differ; they say how an optimiser computes, not what.
+_COMPUTING = {
+    *('capturable', 'decoupled_weight_decay', 'differentiable', 'foreach', 'fused'),
+    *('maximize', 'verbose'),
+}
+
+
+def compare_training(wanted: Mapping, given: Mapping) -> str | None:
+    """Says why a training cannot go on with the optimiser and schedulers of another.
+
+    PyTorch and mmengine would fail in the middle of it, or take what is there: the
+    settings of another optimiser, and of the schedulers as many as both have.
+
+    Args:
+        wanted: What the config builds: ``optimizer``, the state of its wrapper, and
+            ``param_schedulers``, theirs, where it has some.
+        given: What a checkpoint holds under these names.
+
+    Returns:
+        What differs; None where nothing does.
+    """
+    for what in ('optimizer', 'param_schedulers'):
+        mine, theirs = (_training_parts(side.get(what)) for side in (wanted, given))
+        if mine.keys() != theirs.keys():
+            return f'its {what} is of {_and(theirs)}, and this config has {_and(mine)}'
+        for name, own in mine.items():
+            if found := _compare_parts(own, theirs[name], name):
+                return found
+    return None
+
+
+def _training_parts(state: Any) -> dict[str, list]:
+    """Parameter groups or schedulers, by the name of their optimiser where several."""
+    if isinstance(state, Mapping) and 'param_groups' in state:
+        return {'parameter groups': state['param_groups']}
+    if isinstance(state, Mapping):
+        return {
+            f'{part} of {name}': each
+            for name, value in state.items()
+            for part, each in _training_parts(value).items()
+        }
+    return {'schedulers': state or []}
+
+
+def _and(parts: Mapping[str, list]) -> str:
+    return ' and '.join(parts) or 'none'
+
+
+def _compare_parts(wanted: list, given: Any, kind: str) -> str | None:
+    if not isinstance(given, list) or not all(isinstance(i, Mapping) for i in given):
+        return f'its {kind} are {given!r:.40}'
+    if len(wanted) != len(given):
+        return f'it has {len(given)} {kind}, and this config {len(wanted)}'
+    for own, other in zip(wanted, given):
+        mine, theirs = (_settings(part) for part in (own, other))
+        if mine != theirs:
+            return (
+                f'its {kind} have the settings {", ".join(sorted(theirs))}, and those '
+                f'of this config {", ".join(sorted(mine))}'
+            )
+        params = other.get('params', [])
+        if not isinstance(params, list) or len(own.get('params', [])) != len(params):
+            return f'its {kind} are of other parameters than those of this config'
+    return None
+
+
+def _settings(part: Mapping) -> set[str]:
+    """What an optimiser or a scheduler is set by."""
+    names = {str(name) for name in part} - _COMPUTING - {'params'}
+    return {name for name in names if not name.startswith(('_', 'initial_'))}
 
 
 def _read(path: str) -> Any:
@@ -313,11 +397,14 @@ class KeyDifferences:
         missing: In the file.
         unexpected: Unknown to the network.
         misshaped: Of another shape, each with both shapes behind its name.
+        mistyped: No floats where the network's are, each with both types behind its
+            name. PyTorch would copy them, rounded numbers of another scale.
     """
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     misshaped: tuple[str, ...] = ()
+    mistyped: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -326,13 +413,15 @@ class KeyDifferences:
         return tuple(dict.fromkeys(key.rpartition('.')[0] for key in keys))
 
     def __len__(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+        kinds = (self.missing, self.unexpected, self.misshaped, self.mistyped)
+        return sum(map(len, kinds))
 
     def __str__(self) -> str:
         """How many of each kind, and the first of each, in one line."""
         return '; '.join(
             f'{len(found)} {kind} ({found[0]}{", …" if len(found) > 1 else ""})'
             for kind, found in (
+                ('of another type', self.mistyped),
                 ('of another shape', self.misshaped),
                 ('missing in the file', self.missing),
                 ('unknown to the model', self.unexpected),
@@ -357,6 +446,14 @@ def compare_states(
             describe_shapes(key, given[key].shape, wanted[key].shape)
             for key in wanted
             if key in given and given[key].shape != wanted[key].shape
+        ),
+        mistyped=tuple(
+            f'{key} is {_name_dtype(given[key])}, wanted {_name_dtype(wanted[key])}'
+            for key in wanted
+            if key in given
+            # Counters take any number.
+            and wanted[key].is_floating_point()
+            and not given[key].is_floating_point()
         ),
     )
 

@@ -214,6 +214,28 @@ def test_timms_files_and_their_differences(tmp_path: Path, told: list[str]) -> N
     assert "padding='symmetric', and the config has 'same'" in told[1]
 
 
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
+def test_our_own_files_load_as_others_do(
+    prefix: str, tmp_path: Path, told: list[str]
+) -> None:
+    own = MobileNetV3('small')
+    own.stem.conv.weight.data += 1
+    state = {f'{prefix}{key}': value for key, value in own.state_dict().items()}
+    torch.save(state | {'head.fc.weight': torch.ones(1)} if prefix else state,
+               tmp_path / 'a.pth')  # fmt: skip
+    net = backbone(tmp_path / 'a.pth')
+    for key, value in own.state_dict().items():
+        assert torch.equal(net.state_dict()[key], value), key
+    assert told == ['loaded a network of mmnv3']
+    with pytest.raises(UserError, match='holds a network of mmnv3, which has no block'):
+        MobileNetV3(
+            'large',
+            init_cfg=dict(
+                type='mmnv3.ForeignPretrained', checkpoint=str(tmp_path / 'a.pth')
+            ),
+        ).init_weights()
+
+
 def test_another_network_is_refused(small: Path) -> None:
     with pytest.raises(UserError, match='holds torchvision classification: small'):
         MobileNetV3(

@@ -1,5 +1,6 @@
 """Pairs of pictures and labels: complete ones load, others are named."""
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import LoadAnnotations, RandomCrop
 from mmseg.models import SegDataPreProcessor
+from PIL import Image
 
 from mmnv3.datasets import (
     CheckedCityscapesDataset,
@@ -16,6 +18,7 @@ from mmnv3.datasets import (
     LoadCheckedLabels,
 )
 from mmnv3.errors import UserError
+from tests.mutate import mutate
 
 PREFIX = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
 PIPELINE = [
@@ -132,11 +135,12 @@ WRONG = {
     ),
     'another size': (
         np.zeros((6, 4), np.uint8),
-        r'is 4x6 pixels and its picture .*a_leftImg8bit.png 6x4',
+        r'is 4x6 pixels and its picture .*a_leftImg8bit.png 6x4; give the labels',
     ),
+    'one pixel': (np.zeros((1, 1), np.uint8), 'is 1x1 pixels and its picture'),
     'sixteen bits': (
         np.full((4, 6), 300, np.uint16),
-        'holds labels up to 300',
+        'holds the label 300; possible are .* 0 to 255: convert it to 8 bits',
     ),
 }
 
@@ -211,6 +215,76 @@ def test_labels_that_are_kept_elsewhere_load(root: Path) -> None:
         )
     )  # fmt: skip
     assert found['gt_seg_map'].tolist() == [[0, 1, 2, 3, 13, 255]] * 4
+
+
+@pytest.mark.parametrize(
+    ('label', 'good'),
+    [(3, True), (-1, False), (0.5, False), (float('nan'), False), (999, False)],
+)
+def test_labels_in_floats_are_whole_numbers(
+    label: float, good: bool, root: Path
+) -> None:
+    Image.fromarray(np.full((4, 6), label, np.float32)).save(
+        labels_path(root, 'a'), 'TIFF'
+    )
+    if good:
+        found = cityscapes(root)[0]['data_samples'].gt_sem_seg.data
+        assert found.tolist() == [[[label] * 6] * 4]
+        return
+    with pytest.raises(UserError, match=rf'label {label:g}; possible are whole'):
+        cityscapes(root)[0]
+
+
+def test_sixteen_bits_may_hold_eight(root: Path) -> None:
+    write_labels(root, 'a', np.uint16([[0, 1, 2, 3, 18, 255]] * 4))
+    found = cityscapes(root)[0]['data_samples'].gt_sem_seg.data
+    assert found.tolist() == [[[0, 1, 2, 3, 18, 255]] * 4]
+
+
+@pytest.mark.parametrize('content', [b'', b'hello', b'\x89PNG\r\n\x1a\n', bytes(99)])
+def test_other_files_are_no_labels(content: bytes, root: Path) -> None:
+    labels_path(root, 'a').write_bytes(content)
+    with pytest.raises(
+        UserError, match=r'TrainIds\.png: (not a readable|the picture is trunc)'
+    ):
+        cityscapes(root)[0]
+
+
+def check_mutated_labels(count: int, path: Path) -> None:
+    labels = np.uint8([[0, 1, 2, 3, 13, 255]] * 4)
+    kinds = {'PNG': labels, 'TIFF': labels.astype(np.float32), 'BMP': labels}
+    seeds = []
+    for kind, array in kinds.items():
+        content = BytesIO()
+        Image.fromarray(array).save(content, kind)
+        seeds.append(content.getvalue())
+    given = dict(
+        img_path='a.jpg', ori_shape=(4, 6), seg_map_path=str(path), num_classes=19,
+        reduce_zero_label=False,
+    )  # fmt: skip
+    load = LoadCheckedLabels()
+    read = 0
+    for seed in range(count):
+        path.write_bytes(mutate(seeds[seed % len(seeds)], seed))
+        try:
+            found = load.transform({**given, 'seg_fields': []})['gt_seg_map']
+        except UserError as error:
+            assert str(error).startswith(str(path)) and '\n' not in str(error), seed
+        else:
+            assert found.dtype == np.uint8 and found.shape == (4, 6), seed
+            assert found[found != 255].max(initial=0) < 19, seed
+            read += 1
+    assert 0 < read < count
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_mutated_labels_are_read_or_told(tmp_path: Path) -> None:
+    check_mutated_labels(300, tmp_path / 'a')
+
+
+@pytest.mark.slow  # As the one above, with many more cases.
+def test_many_mutated_labels_are_read_or_told(tmp_path: Path) -> None:
+    check_mutated_labels(5000, tmp_path / 'a')
 
 
 @pytest.mark.parametrize('keep', [0, 0.5])

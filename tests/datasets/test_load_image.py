@@ -10,6 +10,7 @@ import pytest
 from mmnv3.datasets import LoadCheckedImage
 from mmnv3.datasets.load_image import read_image
 from mmnv3.errors import UserError
+from tests.test_pictures import with_orientation
 
 
 @pytest.fixture
@@ -119,3 +120,44 @@ def test_training_gives_up_where_nothing_can_be_read(
         load.transform(dict(img_path=str(tmp_path / name)))
     with pytest.raises(UserError, match=r'gone: cannot be opened .*, as the 99 drawn'):
         load.transform(dict(img_path=str(tmp_path / 'gone')))
+
+
+@pytest.mark.parametrize(
+    ('said', 'remedy'),
+    [
+        ((80, 60), None),
+        ((80.0, 60.0), None),
+        (
+            (79, 60),
+            'says 79x60: correct width and height there, or give the picture th',
+        ),
+        ((60, 80), 'says 60x80: .*as it lies, load it with .*ignore_orientation'),
+    ],
+)
+def test_a_picture_has_the_size_that_its_annotation_says(
+    said: tuple, remedy: str | None, picture: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), picture)
+    given = dict(img_path=str(path), width=said[0], height=said[1])
+    if remedy is None:
+        assert LoadCheckedImage().transform(given)['img_shape'] == (60, 80)
+        return
+    with pytest.raises(UserError, match=rf'a\.png has 80x60 pixels, .* {remedy}'):
+        LoadCheckedImage().transform(given)
+    assert LoadCheckedImage(skip_damaged=True).transform(given) is None
+
+
+def test_a_turned_picture_is_annotated_as_it_stands_or_as_it_lies(
+    picture: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / 'a.jpg'
+    cv2.imwrite(str(path), picture)
+    path.write_bytes(with_orientation(path.read_bytes(), 6))
+    stands = dict(img_path=str(path), width=60, height=80)
+    assert LoadCheckedImage().transform(stands)['img_shape'] == (80, 60)
+    lies = dict(img_path=str(path), width=80, height=60)
+    load = LoadCheckedImage(color_type='color_ignore_orientation')
+    assert load.transform(lies)['img_shape'] == (60, 80)
+    with pytest.raises(UserError, match='has 60x80 pixels, and its annotation says 80'):
+        LoadCheckedImage().transform(lies)

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, OptimWrapper
 from safetensors.torch import save_file
 
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import (
     KeyDifferences,
     compare_states,
+    compare_training,
     describe_older_anchors,
     find_resumable,
     read_checkpoint,
@@ -161,6 +163,22 @@ def test_states_are_compared() -> None:
     )
 
 
+@pytest.mark.parametrize('kind', ['int8', 'int64', 'bool', 'complex64'])
+def test_only_floats_become_floats(kind: str) -> None:
+    other = {**STATE, 'a': STATE['a'].to(getattr(torch, kind))}
+    found = compare_states(STATE, other)
+    assert found == KeyDifferences(mistyped=(f'a is {kind}, wanted float32',))
+    assert str(found) == f'1 of another type (a is {kind}, wanted float32)'
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize('kind', ['float16', 'bfloat16', 'float64'])
+def test_floats_of_any_width_fit(kind: str) -> None:
+    wanted = dict(STATE, count=torch.tensor(3))
+    given = {key: value.to(getattr(torch, kind)) for key, value in wanted.items()}
+    assert not compare_states(wanted, given)
+
+
 def write_training(path: Path, **changes: object) -> Path:
     """Writes a checkpoint that a training can go on from; an entry of None goes."""
     number = int(path.stem.split('_')[-1]) if path.stem[-1].isdigit() else 3
@@ -226,6 +244,91 @@ def test_a_training_goes_on_only_from_where_one_was(
         read_checkpoint(path, resume=True)
 
 
+def training_of(optimizer: type, groups: int = 1, **schedulers: type) -> dict:
+    """What is noted of a training of three layers."""
+    layers = [torch.nn.Linear(1, 1) for _ in range(3)]
+    params = [p for layer in layers for p in layer.parameters()]
+    parts = [dict(params=params[index::groups]) for index in range(groups)]
+    wrapper = OptimWrapper(optimizer(parts, lr=0.1))
+    built = [
+        kind(wrapper, **settings)
+        for kind, settings in (
+            (schedulers[name], SCHEDULERS[name]) for name in schedulers
+        )
+    ]
+    return dict(
+        optimizer=wrapper.state_dict(),
+        param_schedulers=[scheduler.state_dict() for scheduler in built],
+    )
+
+
+SCHEDULERS = dict(
+    warmup=dict(start_factor=0.1, end=9),
+    steps=dict(milestones=[3]),
+    whole=dict(T_max=9),
+)
+WARMUP, STEPS = dict(warmup=LinearLR), dict(steps=MultiStepLR)
+
+
+def test_the_same_training_goes_on() -> None:
+    for kind in (torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop):
+        noted = training_of(kind, 2, **WARMUP, **STEPS)
+        assert compare_training(training_of(kind, 2, **WARMUP, **STEPS), noted) is None
+        # Older versions of PyTorch have fewer of these.
+        for group in noted['optimizer']['param_groups']:
+            group.pop('foreach'), group.pop('maximize')
+        assert compare_training(training_of(kind, 2, **WARMUP, **STEPS), noted) is None
+        several = dict(optimizer=dict(a=noted['optimizer']))
+        assert compare_training(several, several) is None
+
+
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [
+        (
+            training_of(torch.optim.AdamW, **WARMUP),
+            'its parameter groups have the settings amsgrad, betas, eps, lr, weight_d.*'
+            'of this config dampening, lr, momentum, nesterov, weight_decay$',
+        ),
+        (
+            training_of(torch.optim.SGD, 3, **WARMUP),
+            'it has 3 parameter groups, and this config 1$',
+        ),
+        (training_of(torch.optim.SGD), 'it has 0 schedulers, and this config 1$'),
+        (
+            training_of(torch.optim.SGD, **WARMUP, **STEPS),
+            'it has 2 schedulers, and this config 1$',
+        ),
+        (
+            training_of(torch.optim.SGD, whole=CosineAnnealingLR),
+            'its schedulers have the settings T_max, .*and those .* start_factor',
+        ),
+        (
+            dict(optimizer=dict(a=training_of(torch.optim.SGD)['optimizer'])),
+            'its optimizer is of parameter groups of a, and this config has para',
+        ),
+        (dict(optimizer=dict(param_groups=3)), 'its parameter groups are 3$'),
+        (dict(optimizer=dict(param_groups=[3])), r'its parameter groups are \[3\]$'),
+        ({**training_of(torch.optim.SGD), 'param_schedulers': 3}, 'schedulers are 3$'),
+    ],
+)
+def test_the_training_of_another_config_does_not_go_on(
+    other: dict, message: str
+) -> None:
+    found = compare_training(training_of(torch.optim.SGD, **WARMUP), other)
+    assert found is not None and re.search(message, found), found
+
+
+def test_the_parameters_of_a_group_are_counted() -> None:
+    mine, noted = (training_of(torch.optim.SGD, 2) for _ in range(2))
+    noted['optimizer']['param_groups'][1]['params'].pop()
+    found = compare_training(mine, noted)
+    assert (
+        found
+        == 'its parameter groups are of other parameters than those of this config'
+    )
+
+
 def test_what_is_noted_is_taken_as_far_as_it_is_what_it_should_be(
     tmp_path: Path,
 ) -> None:
@@ -250,6 +353,8 @@ def test_what_is_noted_is_taken_as_far_as_it_is_what_it_should_be(
         (dict(a=torch.ones(1, dtype=torch.cfloat)), r'a is no .* complex64\)'),
         (dict(a=torch.ones(1, dtype=torch.float8_e5m2)), r'a is no .* float8_e5m2\)'),
         (dict(a=torch.ones(1, device='meta')), r'a is no plain tensor \(empty\)'),
+        ({'x.weight': torch.ones(1).char()}, r'x\.weight is int8, and weights are fl'),
+        ({'x.running_var': torch.ones(1) > 0}, r'x\.running_var is bool, and weights'),
     ],
 )
 def test_weights_that_no_network_runs_with_are_refused(

@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmnv3.engine.checkpoints import (
     check_training_state,
     compare_states,
+    compare_training,
     describe_older_anchors,
     take_state,
 )
@@ -43,6 +44,7 @@ class CheckpointFitHook(Hook):
         resumes = trains and runner._resume
         if resumes:
             check_training_state(checkpoint, name)
+            _refuse_other_training(runner, checkpoint, name)
         model = runner.model
         # mmengine looks for the weights inside of these.
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
@@ -67,6 +69,7 @@ class CheckpointFitHook(Hook):
         if (
             trains
             and not resumes
+            and not differences.mistyped
             and any(
                 key in state and state[key].shape == wanted[key].shape for key in wanted
             )
@@ -82,3 +85,28 @@ class CheckpointFitHook(Hook):
             f'{name} does not fit this config: {differences}; use the config and '
             'num_classes it was trained with'
         )
+
+
+def _refuse_other_training(runner: Runner, checkpoint: dict, name: str) -> None:
+    """Refuses to go on with another optimiser or other schedulers.
+
+    Raises:
+        UserError: Names what differs, and the remedy.
+    """
+    schedulers = runner.param_schedulers or []
+    wanted = dict(
+        optimizer=runner.optim_wrapper.state_dict(),
+        param_schedulers=_states(schedulers),
+    )
+    if found := compare_training(wanted, checkpoint):
+        raise UserError(
+            f'{name} is of a training with another config: {found}; resume with the '
+            'config it was trained with, or start from its weights with '
+            f'--cfg-options load_from={name} instead of --resume'
+        )
+
+
+def _states(schedulers: list | dict) -> list | dict:
+    if isinstance(schedulers, dict):
+        return {name: _states(each) for name, each in schedulers.items()}
+    return [scheduler.state_dict() for scheduler in schedulers]
