@@ -106,7 +106,8 @@ setup(
         'pillow',
         'rich',
         'platformdirs',
-        'filelock',
+        # Of two who hold a lock file that one has removed, older ones let both in.
+        'filelock>=4',
         'matplotlib',
         'scipy',
     ],

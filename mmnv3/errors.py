@@ -124,16 +124,16 @@ def _find_line(error: BaseException) -> str | None:
     ):
         return (
             'there is not enough memory; a smaller batch or input needs less'
-            + f' ({_first_line(text)})' * bool(text)
+            + f' ({first_line(text)})' * bool(text)
         )
     if text.startswith('DataLoader worker (pid'):
         return (
             'a data-loading process was ended, as happens where memory is short; load '
-            f'with fewer (num_workers) ({_first_line(text)})'
+            f'with fewer (num_workers) ({first_line(text)})'
         )
     if _is_of_registry(error):
         said = str(error.args[0]) if error.args else text
-        return 'the config cannot be built: ' + _first_line(said).partition('. ')[0]
+        return 'the config cannot be built: ' + first_line(said).partition('. ')[0]
     return None
 
 
@@ -155,11 +155,11 @@ def _system_line(error: OSError, text: str) -> str:
         # What a data-loading process passes on is the text alone.
         found = re.fullmatch(r'\[Errno (\d+)\] (.*)', text, re.DOTALL)
         if found is None:
-            return _first_line(text) or type(error).__name__
+            return first_line(text) or type(error).__name__
         number, said = int(found[1]), found[2]
     # Python's own texts begin with a capital, as other sentences.
     line = ' → '.join(map(os.fsdecode, filter(_is_path, names)))
-    line += ': ' * bool(line) + _first_line(said or os.strerror(number))
+    line += ': ' * bool(line) + first_line(said or os.strerror(number))
     remedy = _REMEDIES.get(number)
     return f'{line}; {remedy}' if remedy else line
 
@@ -168,8 +168,9 @@ def _is_path(name: Any) -> bool:
     return isinstance(name, (str, bytes))
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition('\n')[0]
+def first_line(said: object) -> str:
+    """What an error or a text says first; others' go on for pages."""
+    return str(said).strip().partition('\n')[0].strip()
 
 
 def _show_only_remarks() -> None:

@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -274,9 +274,10 @@ def only_process(path: str | Path, remedy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: whoever opened it meanwhile finds that it is gone.
+        # While it is held: whoever opened it meanwhile finds, once it has the lock,
+        # that the file is gone, and takes it for another's (filelock from 4 on).
         name.unlink(missing_ok=True)
         lock.release()
-        for folder in absent:
-            if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):  # Something was written, or is just being.
+            for folder in absent:
                 folder.rmdir()

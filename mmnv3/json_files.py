@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, first_line
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -37,7 +37,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except RecursionError:
         reason = 'nested too deeply'
     except (OSError, ValueError) as error:
-        reason = str(error).partition('\n')[0]
+        reason = first_line(error)
     raise UserError(f'{path}: not a readable JSON file ({reason})')
 
 

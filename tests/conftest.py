@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 import mmnv3
-from tests.tools import leave_configs_unformatted
 
 ROOT = Path(mmnv3.__file__).parents[1]
-
-
-@pytest.fixture(scope='session', autouse=True)
-def unformatted_configs() -> None:
-    """Spares this process the formatting of configs."""
-    leave_configs_unformatted()
 
 
 @pytest.fixture(scope='session')

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -218,3 +220,26 @@ def test_a_second_writer_is_told_and_nothing_stays(folder: bool, tmp_path: Path)
     with only_process(tmp_path / 'new' / 'folder' / 'a', 'wait'):
         assert (tmp_path / 'new' / 'folder').is_dir()
     assert not (tmp_path / 'new').exists()
+
+
+def test_never_two_of_many_who_come_and_go(tmp_path: Path) -> None:
+    inside, rounds, wrong = tmp_path / 'inside', [], []
+
+    def come_and_go() -> None:
+        try:
+            for _ in range(300):
+                with suppress(UserError), only_process(tmp_path / 'table', 'wait'):
+                    # Exactly one can make it.
+                    inside.touch(exist_ok=False)
+                    inside.unlink()
+                    rounds.append(1)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rounds and not wrong
+    assert not list(tmp_path.iterdir())

@@ -22,17 +22,6 @@ _FORKS = multiprocessing.get_context('forkserver')
 _FORKS.set_forkserver_preload(['mmnv3.engine.launch', 'mmseg.apis', 'onnxscript'])
 
 
-def leave_configs_unformatted() -> None:
-    """Writes configs without yapf, which says the same in other lines.
-
-    A Runner formats its config four times, which takes a second each: more than the
-    small trainings of tests. Tools in new interpreters still do.
-    """
-    import mmengine.config.config
-
-    mmengine.config.config.FormatCode = lambda code, **_: (code, True)
-
-
 @cache
 def main_of(name: str) -> Callable[[list[str]], None]:
     """The `main` of a tool, such as ``'predict.py'``."""
@@ -101,7 +90,6 @@ def _run(argv: list[str], printed: list[Path], cwd: Path) -> None:
         with path.open('wb') as file:
             os.dup2(file.fileno(), number)
     os.chdir(cwd)
-    leave_configs_unformatted()
     # One thread adds up in one order, and small tests gain nothing from two.
     torch.set_num_threads(1)
     sys.argv = argv

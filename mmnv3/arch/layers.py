@@ -250,6 +250,22 @@ class Layer:
         return {self.name: (self.in_channels // self.groups, self.out_channels)}
 
 
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> int:
+    """The rows, or columns, that TensorFlow's ``'SAME'`` adds on both sides together.
+
+    Of an odd number the bottom, or the right, gets one more: the first gets half of
+    it, rounded down.
+
+    Args:
+        size: Rows of the input; ⌈size / stride⌉ come out.
+        kernel: Kernel size.
+        stride: Stride.
+        dilation: Dilation.
+    """
+    cells = -(-size // stride)
+    return max((cells - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+
+
 def block_layers(
     plan: BlockPlan, size: Size = _SIZE, padding: str = 'same'
 ) -> list[Layer]:

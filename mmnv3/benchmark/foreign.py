@@ -30,10 +30,9 @@ from mmnv3.benchmark.timed_model import (
     TORCHVISION,
     Request,
     TimedModel,
-    first_line,
     start_model,
 )
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, first_line
 from mmnv3.resizing import picture_size
 from mmnv3.size import Size
 

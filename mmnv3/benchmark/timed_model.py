@@ -14,7 +14,7 @@ from torch import nn
 from mmnv3.benchmark.clock import Stages, Stopwatch
 from mmnv3.benchmark.counts import count_madds, count_params, tensor_bytes
 from mmnv3.deploy.runtime import BACKENDS
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, first_line
 from mmnv3.pictures import read_picture
 from mmnv3.size import Size
 
@@ -215,11 +215,6 @@ def start_model(
         madds=count_madds(network, size),
         path=files[0] if files else None,
     )
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says first; others' go on for pages."""
-    return str(error).strip().partition('\n')[0]
 
 
 def compiler_error(error: Exception) -> UserError:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.optional import require
 from mmnv3.deploy.torch_archive import load_program
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, first_line
 from mmnv3.tasks import DETECTION, SEGMENTATION
 
 if TYPE_CHECKING:  # It imports the toolboxes, which exported files do without.
@@ -75,8 +75,7 @@ class Runtime(ABC):
             if self.path is None:
                 raise
             raise DamagedFile(
-                f'{self.path} cannot be run ({_first_line(error)}); export the model '
-                'again'
+                f'{self.path} cannot be run ({_reason(error)}); export the model again'
             ) from None
         return outputs
 
@@ -327,16 +326,15 @@ def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
         raise
     except Exception as error:  # Every runtime has exceptions of its own.
         raise DamagedFile(
-            f'{path} cannot be read ({_first_line(error)}); export the model again'
+            f'{path} cannot be read ({_reason(error)}); export the model again'
         ) from None
     runtime.path = path
     return runtime
 
 
-def _first_line(error: Exception) -> str:
-    """What a library's exception says, without the pages that follow."""
-    line = str(error).strip().partition('\n')[0].strip()
-    return line[:200] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Why a library could not do something, without the pages that follow."""
+    return first_line(error)[:200] or type(error).__name__
 
 
 def _check_input(path: Path, info: ModelInfo, inputs: Mapping[str, Sequence]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, first_line
 from mmnv3.resizing import (
     INTERPOLATIONS,
     CenterCrop,
@@ -78,7 +78,19 @@ def read_config(path: str, options: dict | None = None) -> Config:
     model = config.get('model')
     if not isinstance(model, Mapping) or not model.get('type'):
         raise UserError(f'{path} describes no model; give it model = dict(type=…)')
+    _leave_unformatted(config)
     return config
+
+
+def _leave_unformatted(config: Config) -> None:
+    """Has a config written as mmengine puts it together, a setting a line.
+
+    A Runner asks for its config's text four times, and yapf takes half a second for
+    each and more for the first, longer than a search's trial may validate.
+    ``format_python_code=False`` says so, but ``Config.fromfile`` of mmengine 0.10.7
+    drops it.
+    """
+    object.__setattr__(config, '_format_python_code', False)
 
 
 def _config_fault(path: str, error: BaseException) -> str:
@@ -116,8 +128,7 @@ def _said(error: BaseException) -> str:
         return re.sub(
             r'^There are.*?: | \([^()]*line \d+\)$', '', error.msg or 'SyntaxError'
         )
-    text = str(error).strip().partition('\n')[0]
-    return ': '.join(filter(None, [type(error).__name__, text]))
+    return ': '.join(filter(None, [type(error).__name__, first_line(error)]))
 
 
 def config_task(config: Config) -> str | None:

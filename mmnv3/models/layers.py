@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import PADDINGS, BlockPlan, Layer, block_layers, check_choice
-from mmnv3.arch.layers import SQUEEZE_EXCITE
+from mmnv3.arch.layers import SQUEEZE_EXCITE, same_padding
 from mmnv3.errors import Remark, UserError
 from mmnv3.registry import MODELS
 
@@ -56,13 +56,8 @@ class Conv2dSame(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Maps (N, C, H, W) to (N, out, ⌈H / stride⌉, ⌈W / stride⌉)."""
         missing = [
-            max(
-                (-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size,
-                0,
-            )
-            for size, stride, kernel, dilation in zip(
-                x.shape[-2:], self.stride, self.kernel_size, self.dilation
-            )
+            same_padding(*row)
+            for row in zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation)
         ]
         padding = [(total + 1) // 2 for total in missing]
         uneven = [total % 2 for total in missing]

@@ -297,7 +297,8 @@ def held_out_indices(count: int, fraction: float, seed: int = 0) -> list[int]:
 
 def dataset_length(config: Config) -> int:
     """Samples of a config's training set, after its filter."""
-    text = Config(dict(dataset=_innermost(config))).dump()
+    dataset = dict(dataset=_innermost(config))
+    text = Config(dataset, format_python_code=False).dump()
     return _count_samples(text, config.get('default_scope', 'mmdet'))
 
 

@@ -152,14 +152,16 @@ def train_and_score(
     # Before the figure: a detector of NaN finds nothing, and COCO has no figure then.
     weights = runner.model.state_dict()
     problem = problem or _broken(weights)
-    if problem is None:
-        if value is None:
+    if problem is None and value is None:
+        if watch.metrics:
             raise UserError(
                 f'{config.filename}: val_evaluator gives no {metric}; it gives '
-                f'{", ".join(watch.metrics) or "nothing"}'
+                f'{", ".join(watch.metrics)}'
             )
-        if not math.isfinite(value):
-            problem = f'{metric} is {value}'
+        # As COCO's of a detector without a detection.
+        problem = f'it finds nothing in the pictures, and so has no {metric}'
+    if value is not None and not math.isfinite(value):
+        problem = problem or f'{metric} is {value}'
     return Trial(
         metric=metric,
         value=None if problem else value,

@@ -19,6 +19,7 @@ from rich.progress import track
 
 from mmnv3.benchmark.clock import Summary, time_stages
 from mmnv3.benchmark.machine import describe_machine
+from mmnv3.benchmark.timed_model import compiler_error
 from mmnv3.deploy.calibration import noise_batches
 from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import PlainGraph, plain_info
@@ -198,11 +199,7 @@ def _check_compiler() -> None:
     try:
         torch.compile(torch.nn.Hardswish())(torch.zeros(1))
     except Exception as error:  # Of many kinds, which PyTorch does not document.
-        reason = str(error).strip().partition('\n')[0]
-        raise UserError(
-            f'torch.compile failed ({reason}); it needs a C++ compiler, as of apt-get '
-            'install g++'
-        ) from None
+        raise compiler_error(error) from None
 
 
 def _is_done(

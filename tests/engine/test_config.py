@@ -1,5 +1,6 @@
 """What is read from configs, and what is refused."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -254,6 +255,16 @@ def test_configs_that_cannot_be_read(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=WRONG[name][1]) as refused:
         read_config(str(tmp_path / name))
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_config_is_written_without_a_formatter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
+    monkeypatch.setattr('mmengine.config.config.FormatCode', None)
+    # A Runner's copy, and a file of it that can be read again.
+    copy.deepcopy(config).dump(tmp_path / 'written.py')
+    assert read_config(str(tmp_path / 'written.py')).to_dict() == config.to_dict()
 
 
 def test_what_is_no_config_file(tmp_path: Path) -> None:

@@ -75,6 +75,23 @@ def test_weights_that_are_no_numbers_have_no_figure(request, config_name, tmp_pa
     assert trial.problem == f'the weights {name} are not finite'
 
 
+@pytest.mark.parametrize('config_name', ['detection_config'])
+def test_a_network_that_finds_nothing_has_no_figure(request, config_name, tmp_path):
+    config = read_config(
+        str(request.getfixturevalue(config_name)),
+        {
+            'train_dataloader': HERE,
+            'val_dataloader': HERE,
+            'model.test_cfg.score_thr': 2.0,
+        },
+    )
+    trial = train_and_score(config, Budget(0, held_out=0.25), tmp_path)
+    assert trial.value is None and trial.state is None
+    assert trial.problem == (
+        'it finds nothing in the pictures, and so has no coco/bbox_mAP'
+    )
+
+
 def test_only_finite_trials_keep_their_figure():
     good = Trial('mIoU', 3.0, state=dict(w=torch.ones(2), n=torch.tensor(3)))
     assert only_finite(good) is good

@@ -9,11 +9,20 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.config import Config
 from torch import nn
 
 from mmnv3.arch import NetSpec, Tap, backbone_taps
 from mmnv3.arch.layers import ADD, Layer, Network, list_layers
-from mmnv3.errors import UserError
+from mmnv3.engine.config import input_size
+from mmnv3.errors import UserError, first_line
+from mmnv3.search.configs import (
+    build,
+    config_network,
+    sampled_taps,
+    with_sampled_spec,
+    with_spec,
+)
 from mmnv3.search.latency.table import LatencyTable, Overhead
 from mmnv3.search.latency.tracing import Trace, padding_shows, trace
 from mmnv3.size import Size
@@ -109,12 +118,11 @@ class ConfigPrice:
             raise
         except Exception as error:
             # Anything may stand in a toolbox's model.
-            reason = str(error).partition('\n')[0]
             raise UserError(
                 "the layers of the config's model cannot be traced, so that no table "
-                f'prices it ({type(error).__name__}: {reason}); single-stage detectors '
-                'with an SSD head, encoder-decoders of mmseg and classifiers of '
-                'mmpretrain can be'
+                f'prices it ({type(error).__name__}: {first_line(error)}); '
+                'single-stage detectors with an SSD head, encoder-decoders of mmseg '
+                'and classifiers of mmpretrain can be'
             ) from error
 
     def _find_rule(self, spec: NetSpec) -> _Rule | None:
@@ -141,6 +149,36 @@ class ConfigPrice:
                 return None
             surroundings.append((taps, Trace(layers[len(backbone) :], overhead)))
         return _Rule.find(*surroundings)
+
+
+def config_price(
+    config: Config,
+    table: LatencyTable,
+    size: tuple[int, int] | None = None,
+    other_blocks: bool = False,
+) -> ConfigPrice:
+    """The price of a network with the neck and head of a config.
+
+    Args:
+        config: The config.
+        table: Layers by microseconds.
+        size: (width, height) of the picture; the config's own by default.
+        other_blocks: Whether the networks have other blocks than the config's, so
+            that the taps move; see :func:`mmnv3.search.configs.sampled_taps`.
+
+    Raises:
+        UserError: When the config's model cannot be priced by the table.
+    """
+    own = config_network(config).spec
+    edit = with_sampled_spec if other_blocks else with_spec
+    return ConfigPrice(
+        table,
+        input_size(config, size),
+        own,
+        lambda spec: build(edit(config, spec)),
+        config.model.backbone,
+        (lambda spec: sampled_taps(config, own, spec)) if other_blocks else None,
+    )
 
 
 class _Rule(NamedTuple):

@@ -30,6 +30,7 @@ from mmnv3.arch.layers import (
     POOL,
     SQUEEZE_EXCITE,
     Layer,
+    same_padding,
 )
 from mmnv3.deploy.info import INPUT, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.deploy.optional import require
@@ -355,11 +356,10 @@ class _Writer:
 
 def _pads(layer: Layer) -> list[int]:
     """Padding at the top, left, bottom and right."""
-    reach = layer.dilation * (layer.kernel - 1)
     if layer.padding == 'symmetric':
-        return [reach // 2] * 4
+        return [layer.dilation * (layer.kernel - 1) // 2] * 4
     missing = [
-        max((-(-size // layer.stride) - 1) * layer.stride + reach + 1 - size, 0)
+        same_padding(size, layer.kernel, layer.stride, layer.dilation)
         for size in (layer.height, layer.width)
     ]
     return [total // 2 for total in missing] + [total - total // 2 for total in missing]

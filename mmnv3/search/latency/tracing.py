@@ -20,6 +20,7 @@ from mmnv3.arch.layers import (
     POOL,
     SQUEEZE_EXCITE,
     Layer,
+    same_padding,
 )
 from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
 from mmnv3.errors import UserError
@@ -101,10 +102,8 @@ def padding_shows(layer: Layer, padding: int) -> bool:
         layer: A convolution.
         padding: Rows of either side.
     """
-    reach = layer.dilation * (layer.kernel - 1)
     return layer.stride > 1 and any(
-        max((-(-size // layer.stride) - 1) * layer.stride + reach + 1 - size, 0)
-        != 2 * padding
+        same_padding(size, layer.kernel, layer.stride, layer.dilation) != 2 * padding
         for size in (layer.height, layer.width)
     )
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mmnv3.arch import NetSpec
-from mmnv3.engine.config import input_size
 from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
+from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
-from mmnv3.search.nas.pricing import complete_table, config_price
+from mmnv3.search.nas.pricing import complete_table
 from mmnv3.search.nas.search import (
     NASearch,
     NASSettings,
@@ -184,7 +184,7 @@ def _open_price(
     console: Console,
 ) -> Price:
     """Measures what the table lacks first."""
-    price = config_price(config, table, input_size(config, plan.size))
+    price = config_price(config, table, plan.size, other_blocks=True)
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(f'layers that {plan.table.name} lacks', total=None)

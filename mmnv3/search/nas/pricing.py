@@ -1,4 +1,4 @@
-"""The latency of a config with a sampled network, from a table."""
+"""What a latency table lacks to price the networks of a space."""
 
 from __future__ import annotations
 
@@ -11,45 +11,15 @@ from mmengine.config import Config
 
 from mmnv3.arch.layers import Layer
 from mmnv3.files import only_process
-from mmnv3.search.configs import (
-    build,
-    config_network,
-    sampled_taps,
-    with_sampled_spec,
-)
+from mmnv3.search.configs import build, with_sampled_spec
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.measuring import BUSY, measure_layers, measure_networks
 from mmnv3.search.latency.price import ConfigPrice
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.space import Space
-from mmnv3.size import Size
 
 # Random networks of the space that tell how layers add up.
 _NETWORKS = 9
-
-
-def config_price(
-    config: Config, table: LatencyTable, size: tuple[int, int]
-) -> ConfigPrice:
-    """The price of a network with the neck and head of a config.
-
-    Args:
-        config: The config.
-        table: Layers by microseconds.
-        size: Pixels of the picture, (width, height).
-
-    Raises:
-        UserError: When the config's model cannot be priced by the table.
-    """
-    own = config_network(config).spec
-    return ConfigPrice(
-        table,
-        Size(*size),
-        own,
-        lambda spec: build(with_sampled_spec(config, spec)),
-        config.model.backbone,
-        lambda spec: sampled_taps(config, own, spec),
-    )
 
 
 def space_layers(price: ConfigPrice, space: Space) -> list[Layer]:

@@ -256,7 +256,8 @@ class NASearch:
             if not learnt:
                 raise UserError(
                     f'none of {len(batch)} networks got an accuracy, the last because: '
-                    f'{batch[-1].problem}; lower the learning rate or train longer'
+                    f'{batch[-1].problem}; raise --iters or lower the learning rate, '
+                    'in another --work-dir'
                 )
             tokens, rewards = zip(*learnt)
             self.ppo.update(tokens, rewards)

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mmengine.config import Config
+
 from mmnv3.arch import NetSpec, Network, scale_width
+from mmnv3.engine.config import input_size
 from mmnv3.errors import UserError
 from mmnv3.json_files import is_number
+from mmnv3.search.configs import build, with_spec
+from mmnv3.search.latency.measuring import load_network, time_networks
+from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.netadapt.search import (
     Cut,
     FinishedStep,
@@ -140,6 +147,37 @@ def compare_uniform(
         write_point(folder, f'{FOLDER}/score', point, trial)
     task.report(f'width multiplier {point}')
     return point
+
+
+def config_measure(
+    config: Config, table: LatencyTable, size: tuple[int, int] | None = None
+) -> Measure | None:
+    """Times whole networks as the table's layers were.
+
+    Args:
+        config: The config.
+        table: Tells the backend and the threads.
+        size: (width, height) of the picture; the config's own by default.
+
+    Returns:
+        Microseconds of specifications, which take turns; None where the table is of
+        another machine, of which nothing can be measured here.
+    """
+    size = input_size(config, size)
+    here = LatencyTable.new(table.backend, table.threads)
+    if not table.is_of(here.machine):
+        return None
+
+    def measure(specs: Sequence[NetSpec]) -> list[float]:
+        models = (build(with_spec(config, spec)) for spec in specs)
+        return time_networks(
+            [
+                load_network(as_graph(model, size), table.backend, table.threads)
+                for model in models
+            ]
+        )
+
+    return measure
 
 
 def _choose_width(

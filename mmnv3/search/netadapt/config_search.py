@@ -12,15 +12,15 @@ from rich.table import Table
 
 from mmnv3.search.configs import Budget, config_network, with_spec
 from mmnv3.search.folder import identify
+from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.netadapt.comparison import compare_uniform
+from mmnv3.search.netadapt.comparison import compare_uniform, config_measure
 from mmnv3.search.netadapt.outputs import (
     plot_search,
     train_final,
     write_found,
     write_uniform,
 )
-from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.search import (
     Cut,
     FinishedStep,

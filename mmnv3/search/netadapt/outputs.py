@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
+from mmnv3.engine.config import read_config
 from mmnv3.engine.launch import build_runner, set_resume
 from mmnv3.errors import UserError
 from mmnv3.search.configs import beside_config, with_spec
@@ -182,7 +183,7 @@ def train_final(path: Path, how: str) -> float:
     """
     if how not in FINAL:
         raise UserError(f'{how!r} is unknown; possible: {", ".join(FINAL)}')
-    config = Config.fromfile(path)
+    config = read_config(str(path))
     config.work_dir = str(path.with_name(f'{path.stem}_{how}'))
     set_resume(config, 'auto')
     if how == 'finetune' and not config.resume:

@@ -301,7 +301,10 @@ def _score_seed(task: NetAdaptTask) -> Point:
         log = task.work_dir / 'seed' / 'log'
         trial = run_alone(task, Cut(task.seed, task.seed, task.state, budget, log))
         if trial.value is None:
-            raise UserError(f'the checkpoint cannot be scored: {trial.problem}')
+            raise UserError(
+                f'the checkpoint cannot be scored: {trial.problem}; give one that was '
+                'trained with the config'
+            )
         point = Point('seed', task.price(task.seed.spec), trial.value)
         # Its weights are known.
         write_point(task.folder, 'seed/score', point, replace(trial, state=None))
@@ -414,8 +417,8 @@ def _choose(
         problems = [point.problem for point in points if point]
         raise UserError(
             f'none of the {len(found)} proposals of {task.work_dir / step} could be '
-            f'trained ({problems[0] if problems else "see above"}); lower --rate in '
-            'another --work-dir'
+            f'trained ({problems[0] if problems else "see above"}); lower --rate or '
+            'raise --iters, in another --work-dir'
         )
     criterion = CRITERIA[task.criterion]
     best = max(trained, key=lambda index: criterion(before, trained[index]))

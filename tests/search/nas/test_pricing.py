@@ -7,10 +7,11 @@ import pytest
 from mmengine.config import Config
 
 from mmnv3.search.configs import build, with_sampled_spec
+from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import trace
 from mmnv3.search.nas import pricing
-from mmnv3.search.nas.pricing import complete_table, config_price
+from mmnv3.search.nas.pricing import complete_table
 from mmnv3.search.nas.space import get_space
 from tests.conftest import ROOT
 from tests.search.conftest import SIZE, law
@@ -25,7 +26,7 @@ def config() -> Config:
 
 def test_no_network_of_the_space_is_guessed(config, machine, tmp_path, monkeypatch):
     table, path = LatencyTable.new('pytorch'), tmp_path / 'table.json'
-    price = config_price(config, table, SIZE)
+    price = config_price(config, table, SIZE, other_blocks=True)
     count = complete_table(config, price, path, SPACE, lambda *_: None)
     assert count == len(table.layers) > 100
     # The second time nothing is measured, and so no network is built.
@@ -44,6 +45,6 @@ def test_a_table_of_elsewhere_is_left_alone(config, machine, tmp_path):
     table = LatencyTable.new('pytorch')
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     path = tmp_path / 'table.json'
-    price = config_price(config, table, SIZE)
+    price = config_price(config, table, SIZE, other_blocks=True)
     assert complete_table(config, price, path, SPACE, lambda *_: None) == 0
     assert not path.exists() and not table.layers

@@ -152,7 +152,7 @@ def test_a_batch_without_an_accuracy_stops(tmp_path):
         for index, _ in enumerate(specs):
             yield index, Outcome(None, 'loss_cls is nan')
 
-    with pytest.raises(UserError, match=r'none of 4 .* loss_cls is nan; lower'):
+    with pytest.raises(UserError, match=r'none of 4 .* loss_cls is nan; raise --iters'):
         search(tmp_path, broken).run()
 
 

@@ -14,12 +14,12 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
+from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import trace
 from mmnv3.search.netadapt import config_search, weights
-from mmnv3.search.netadapt.comparison import uniform
+from mmnv3.search.netadapt.comparison import config_measure, uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, Trainer, adapt_config
-from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.proposals import narrowest
 from mmnv3.search.netadapt.search import Cut
 from mmnv3.search.trial import Trial

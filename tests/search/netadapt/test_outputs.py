@@ -14,11 +14,11 @@ from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.folder import Folder
+from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.netadapt import pricing
-from mmnv3.search.netadapt.comparison import compare_uniform, uniform
+from mmnv3.search.netadapt import comparison
+from mmnv3.search.netadapt.comparison import compare_uniform, config_measure, uniform
 from mmnv3.search.netadapt.outputs import plot_search, train_final, write_found
-from mmnv3.search.netadapt.pricing import config_measure, config_price
 from mmnv3.search.netadapt.search import NetAdaptTask, adapt
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.trial import Trial
@@ -103,7 +103,7 @@ def test_networks_are_measured_where_their_table_is_from(found, monkeypatch):
     measure = config_measure(config, table)
     seed, ways = task.seed, []
     monkeypatch.setattr(
-        pricing, 'load_network', lambda graph, *way: ways.append(way) or graph
+        comparison, 'load_network', lambda graph, *way: ways.append(way) or graph
     )
 
     def time_networks(graphs):
@@ -111,7 +111,7 @@ def test_networks_are_measured_where_their_table_is_from(found, monkeypatch):
             sum(weight.numel() for weight in graph.parameters()) for graph in graphs
         ]
 
-    monkeypatch.setattr(pricing, 'time_networks', time_networks)
+    monkeypatch.setattr(comparison, 'time_networks', time_networks)
     slow, fast = measure([seed.spec, uniform(seed, 0.5).spec])
     assert 0 < fast < slow and ways == [('pytorch', 1)] * 2
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
