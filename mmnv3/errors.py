@@ -42,6 +42,10 @@ class UserError(ValueError):
         return super().__str__().encode(errors='backslashreplace').decode()
 
 
+class NotFiniteError(UserError):
+    """A loss, weights or a network's outputs are NaN or infinite."""
+
+
 class Remark(UserWarning):
     """Something that a person should know although all goes on; one line.
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 # How many pixels a picture may have, where the environment says no other number:
 # as many as Pillow's own, which a phone's camera reaches.
@@ -38,6 +39,11 @@ _JPEG_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')
 _JPEG_END = 0xD9
 _JPEG_WITHOUT_LENGTH = (0x01, 0xD8)
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+# Endings of pictures in 8-bit colour; .pgm is grey, .hdr real numbers.
+_COLOUR = frozenset(
+    ('.bmp', '.jpeg', '.jpg', '.jpe', '.png', '.ppm', '.tif', '.tiff', '.webp')
+)
 
 # What arrays of so many channels become.
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -195,6 +201,40 @@ def as_picture(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     return array if channels == 3 else cv2.cvtColor(array, _TO_BGR[channels])
+
+
+def writable_name(name: str | Path) -> Path:
+    """A name under which a picture in colour can be written.
+
+    Args:
+        name: Of a picture that was read.
+
+    Returns:
+        The name itself, or with ``.png`` in place of an ending that is not written.
+    """
+    path = Path(name)
+    ending = path.suffix.lower()
+    # OpenCV 5 crashes where a name is no UTF-8.
+    fits = ending in _COLOUR and cv2.haveImageWriter(f'a{ending}')
+    return path if fits else path.with_suffix('.png')
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes a picture, which appears whole or not at all, and makes its folder.
+
+    Args:
+        path: The file, also one whose name is no UTF-8, of which OpenCV 5 crashes.
+        picture: (H, W, 3) uint8, BGR.
+
+    Raises:
+        UserError: When that fails.
+    """
+    try:
+        _, content = cv2.imencode(path.suffix, picture)
+        with whole_or_absent(path) as partial:
+            partial.write_bytes(content.tobytes())
+    except OSError as error:
+        raise UserError(f'{path} cannot be written ({error.strerror})') from None
 
 
 def list_files(folder: str | Path) -> list[Path]:

@@ -13,7 +13,14 @@ import pytest
 from PIL import Image
 
 from mmnv3.errors import UserError
-from mmnv3.pictures import as_picture, list_files, load_picture, read_picture
+from mmnv3.pictures import (
+    as_picture,
+    list_files,
+    load_picture,
+    read_picture,
+    writable_name,
+    write_picture,
+)
 from tests.mutate import mutate
 
 
@@ -198,6 +205,36 @@ def test_any_name_is_read_or_told(colour, tmp_path) -> None:
             read_picture(f'{strange}{name}')
         assert str(error.value).isprintable() or name == '\0'
         str(error.value).encode()
+
+
+STRANGE = os.fsdecode(b'\xff\xfe')
+
+
+def test_any_name_is_written(colour, tmp_path) -> None:
+    path = tmp_path / STRANGE / f'{STRANGE}.png'
+    write_picture(path, colour)
+    np.testing.assert_array_equal(read_picture(path), colour)
+    with pytest.raises(UserError, match=r'a\.png cannot be written \(Not a directory'):
+        write_picture(path / 'a.png', colour)
+
+
+@pytest.mark.parametrize(
+    ('name', 'written'),
+    [
+        (f'{STRANGE}/{STRANGE}.jpg', f'{STRANGE}/{STRANGE}.jpg'),
+        ('a.JPEG', 'a.JPEG'),
+        ('a.b.jfif', 'a.b.png'),
+        ('a.pgm', 'a.png'),
+        ('a', 'a.png'),
+        (f'a.jpg{STRANGE}', 'a.png'),
+    ],
+)
+def test_what_is_read_is_written_under_a_name_that_can_be(
+    name: str, written: str, colour, tmp_path
+) -> None:
+    assert writable_name(name) == Path(written)
+    write_picture(tmp_path / writable_name(name), colour)
+    assert read_picture(tmp_path / written).shape == colour.shape
 
 
 def check_mutated_pictures(count: int, path: Path) -> None:

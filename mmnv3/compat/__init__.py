@@ -12,6 +12,7 @@ from mmnv3.compat import (
     onedl_load,
     torchao_warnings,
     transformers5,
+    vis_backend,
 )
 from mmnv3.compat.after_import import after_import
 
@@ -21,6 +22,7 @@ _FIXES = (
     ('mmengine.logging.history_buffer', checkpoints.allow_runner_checkpoints),
     ('mmengine.runner.checkpoint', onedl_load.never_load_unsafely),
     ('mmengine.utils.package_utils', installed_packages.use_importlib_metadata),
+    ('mmengine.visualization.vis_backend', vis_backend.write_encoded),
     ('mmpretrain.utils.dependency', transformers5.leave_out_multimodal),
 )
 

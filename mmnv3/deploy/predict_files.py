@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mmnv3.deploy.drawing import draw
@@ -18,15 +17,11 @@ from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Classification, Detections, Result, Segmentation
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
-from mmnv3.pictures import list_files
+from mmnv3.pictures import list_files, writable_name, write_picture
 from mmnv3.tasks import DETECTION
 
 # So many pictures get a line each.
 _FEW = 20
-# Endings of pictures in 8-bit colour; .pgm is grey, .hdr real numbers.
-_COLOUR = frozenset(
-    ('.bmp', '.jpeg', '.jpg', '.jpe', '.png', '.ppm', '.tif', '.tiff', '.webp')
-)
 
 
 def predict_files(
@@ -164,9 +159,9 @@ def collect(sources: Iterable[str | Path]) -> dict[Path, Path]:
             if file in places:
                 continue
             place = wanted = (
-                _writable(file.relative_to(source))
+                writable_name(file.relative_to(source))
                 if source.is_dir()
-                else _writable(Path(file.name))
+                else writable_name(file.name)
             )
             number = 1
             while place in taken:
@@ -199,20 +194,6 @@ def check_targets(
             raise UserError(
                 f'{out / place} is one of the pictures; draw into another folder'
             )
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes a picture, (H, W, 3) uint8 BGR, and its folder.
-
-    Raises:
-        UserError: When that fails.
-    """
-    try:
-        _, content = cv2.imencode(path.suffix, picture)
-        with whole_or_absent(path) as partial:
-            partial.write_bytes(content.tobytes())
-    except OSError as error:
-        raise UserError(f'{path} cannot be written ({error.strerror})') from None
 
 
 def above(result: Result, threshold: float) -> Result:
@@ -287,9 +268,3 @@ def _rounded(number: float, digits: int) -> float:
 
 def _percent(parts: Sequence[tuple[str, float]]) -> str:
     return ', '.join(f'{name} {share:.0%}' for name, share in parts)
-
-
-def _writable(place: Path) -> Path:
-    """A name under which a picture can be written."""
-    fits = place.suffix.lower() in _COLOUR and cv2.haveImageWriter(place.name)
-    return place if fits else place.with_suffix('.png')

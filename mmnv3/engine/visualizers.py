@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -21,12 +22,30 @@ from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
 from mmnv3.legend import add_legend
+from mmnv3.pictures import writable_name
 from mmnv3.registry import VISUALIZERS
 
 
 @VISUALIZERS.register_module()
 class DetectionVisualizer(DetLocalVisualizer):
-    """mmdet's visualizer, with the better detections in front of the worse."""
+    """mmdet's visualizer, with the better detections in front of the worse.
+
+    What cannot be written under the name of its picture (``.jfif``) gets ``.png``.
+    """
+
+    @master_only
+    def add_datasample(
+        self, *args: Any, out_file: str | None = None, **kwargs: Any
+    ) -> None:
+        """Draws a result and saves or shows it.
+
+        Args:
+            *args: Those of ``DetLocalVisualizer``.
+            out_file: Where to write instead of the backends.
+            **kwargs: Those of ``DetLocalVisualizer``.
+        """
+        name = None if out_file is None else str(writable_name(out_file))
+        super().add_datasample(*args, out_file=name, **kwargs)
 
     def _draw_instances(
         self,
@@ -106,7 +125,7 @@ class LegendVisualizer(SegLocalVisualizer):
             self.show(picture, win_name=name, wait_time=wait_time)
         self.set_image(picture)
         if out_file:
-            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
+            mmcv.imwrite(mmcv.rgb2bgr(picture), str(writable_name(out_file)))
         else:
             self.add_image(Path(name).stem, picture, step)
 
@@ -179,7 +198,7 @@ class CaptionVisualizer(UniversalVisualizer):
         if show:
             self.show(picture, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
+            mmcv.imwrite(mmcv.rgb2bgr(picture), str(writable_name(out_file)))
         else:
             self.add_image(name, picture, step)
         return picture

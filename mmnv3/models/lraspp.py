@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmnv3.arch import backbone_taps, check_choice, check_count, check_counts
-from mmnv3.errors import UserError
+from mmnv3.errors import NotFiniteError, UserError
 from mmnv3.models.layers import GATES, ConvNormAct
 from mmnv3.registry import MODELS
 
@@ -134,8 +134,30 @@ def _refuse_others(
             )
 
 
+class _Head(BaseDecodeHead):
+    """What the two have in common."""
+
+    def predict_by_feat(
+        self, seg_logits: Tensor, batch_img_metas: list[dict]
+    ) -> Tensor:
+        """Resizes logits as mmseg does, which would call NaN the first class.
+
+        Raises:
+            NotFiniteError: Where there is NaN; names the picture.
+        """
+        # A maximum with NaN is NaN.
+        sick = seg_logits.amax((1, 2, 3)).isnan()
+        if sick.any():
+            meta = batch_img_metas[int(sick.int().argmax())]
+            raise NotFiniteError(
+                f'the network gives NaN for {meta.get("img_path", "a picture")}; its '
+                'weights are damaged, or its training failed: use an earlier checkpoint'
+            )
+        return super().predict_by_feat(seg_logits, batch_img_metas)
+
+
 @MODELS.register_module()
-class LRASPPHead(BaseDecodeHead):
+class LRASPPHead(_Head):
     """LR-ASPP: a gated 1×1 convolution, and the classes of two strides added up.
 
     The deep map goes through a 1×1 convolution with BN and ReLU and is multiplied by
@@ -248,7 +270,7 @@ class LRASPPHead(BaseDecodeHead):
 
 
 @MODELS.register_module()
-class RASPPHead(BaseDecodeHead):
+class RASPPHead(_Head):
     """R-ASPP: a 1×1 convolution beside image pooling, joined by another.
 
     It has no shallow map: the classes come at the backbone's output stride.

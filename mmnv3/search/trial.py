@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmnv3.benchmark.clock import Stopwatch
 from mmnv3.engine.hooks.nan_hook import StopAtNaNHook, not_finite
 from mmnv3.engine.launch import build_runner
-from mmnv3.errors import UserError
+from mmnv3.errors import NotFiniteError, UserError
 from mmnv3.search.configs import Budget, short_config
 from mmnv3.search.pool import Failure, run_jobs
 
@@ -141,14 +141,17 @@ def train_and_score(
             else:
                 runner.val()
             problem = None
-        except _NotFiniteError as error:
-            problem = str(error)
+        except NotFiniteError as error:
+            # What a person could do about it is of no use here.
+            problem = str(error).partition(';')[0]
         finally:
             # The logger stays mmengine's current one, and would write to closed files.
             for handler in list(runner.logger.handlers):
                 runner.logger.removeHandler(handler)
                 handler.close()
     value = watch.metrics.get(metric)
+    if not watch.metrics and _found_nothing(runner):
+        value = 0.0
     # Before the figure: a detector of NaN finds nothing, and COCO has no figure then.
     weights = runner.model.state_dict()
     problem = problem or _broken(weights)
@@ -172,6 +175,12 @@ def train_and_score(
         if problem
         else {key: tensor.detach().cpu().clone() for key, tensor in weights.items()},
     )
+
+
+def _found_nothing(runner: Runner) -> bool:
+    """Whether nothing was detected: mmdet's metric of COCO then gives no figure."""
+    metrics = runner.val_loop.evaluator.metrics
+    return any(type(metric).__name__ == 'CocoMetric' for metric in metrics)
 
 
 def only_finite(trial: Trial) -> Trial:
@@ -208,10 +217,6 @@ def metric_name(config: Config) -> str:
     return METRICS[scope]
 
 
-class _NotFiniteError(Exception):
-    """The training has come to something that is not a number."""
-
-
 class _Watch(StopAtNaNHook):
     """Loads the weights, hurries batch normalisation, notes the figures.
 
@@ -242,17 +247,6 @@ class _Watch(StopAtNaNHook):
     def _load(self, runner: Runner) -> None:
         if self.state is not None:
             runner.model.load_state_dict(self.state)
-
-    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
-        """Looks at the losses.
-
-        Raises:
-            _NotFiniteError: Where ``StopAtNaNHook`` asks a person to act.
-        """
-        try:
-            super().after_train_iter(*args, **kwargs)
-        except UserError as error:
-            raise _NotFiniteError(str(error).partition(';')[0]) from None
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None

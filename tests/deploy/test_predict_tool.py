@@ -159,6 +159,14 @@ def test_grey_formats_are_drawn_in_another(tmp_path) -> None:
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a.png']
 
 
+def test_names_that_are_no_text_are_drawn(tmp_path) -> None:
+    model = write_tiny(tmp_path, 'onnx')
+    strange = os.fsdecode(b'\xff\xfe.jpg')
+    file = picture(tmp_path / 'a.jpg').rename(tmp_path / strange)
+    predict_files(Predictor(model), [file], tmp_path / 'out', tell=lambda line: None)
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == [strange]
+
+
 def test_the_model_is_not_drawn_over(tmp_path) -> None:
     model = write_tiny(tmp_path, 'onnx')
     file, out = picture(tmp_path / 'a.png'), tmp_path / 'out'

@@ -1,9 +1,11 @@
 """Pictures of tests: halves, colours, legends, captions, and who is in front."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
@@ -154,3 +156,12 @@ def test_classified_pictures_are_whole_and_in_their_colours(tmp_path: Path) -> N
     assert len(drawn) == 2
     for path in drawn:
         assert cv2.imread(str(path))[30, 20].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize('name', ['a.jfif', 'a', os.fsdecode(b'a.jp\xffg')])
+def test_pictures_of_any_ending_are_drawn(name: str, tmp_path: Path) -> None:
+    visualizer = DetectionVisualizer()
+    visualizer.dataset_meta = dict(classes=CLASSES, palette=PALETTE)
+    image = np.full((40, 60, 3), 100, np.uint8)
+    visualizer.add_datasample('a', image, out_file=str(tmp_path / name))
+    assert cv2.imread(str(tmp_path / 'a.png')).shape == (40, 60, 3)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
+from mmengine.registry import METRICS, DefaultScope
+from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmnv3.benchmark import count
@@ -113,3 +114,15 @@ def test_the_papers_optimiser_is_tensorflows() -> None:
     # The L2 of 1e-5 is not for depthwise kernels.
     decays = {group['weight_decay'] for group in optimizer.param_groups}
     assert decays == {1e-5, 0.0}
+
+
+def test_nan_is_no_class() -> None:
+    """Wherever the truth lies, a classifier of NaN is never right."""
+    config = Config.fromfile(CONFIGS / 'mnv3_small_imagenet.py')
+    head = MobileNetV3ClsHead(num_classes=10, in_channels=4, hidden_channels=None)
+    samples = [DataSample().set_gt_label(label) for label in range(10)]
+    found = head.predict((torch.full((10, 4), torch.nan),), samples)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        metric = METRICS.build(config.val_evaluator)
+    metric.process({}, [sample.to_dict() for sample in found])
+    assert metric.evaluate(10) == {'accuracy/top1': 0, 'accuracy/top5': 0}

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.io import ImageReadMode, read_image
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-from mmnv3.errors import UserError
+from mmnv3.errors import NotFiniteError, UserError
 from mmnv3.models import LRASPPHead, MobileNetV3, RASPPHead
 from mmnv3.models.lraspp import WindowPool, pool_window
 from mmnv3.registry import MODELS
@@ -153,6 +153,17 @@ def test_the_papers_windows() -> None:
 def test_what_is_impossible_is_refused(make, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_nan_is_no_class() -> None:
+    """An argmax would take it for the best, and mmseg score the first class."""
+    logits = torch.zeros(2, 19, 3, 4)
+    logits[1, 5, 2, 3] = torch.nan
+    metas = [dict(img_shape=(6, 8), img_path=f'{name}.jpg') for name in 'ab']
+    for head in (LRASPPHead(), RASPPHead()):
+        assert head.predict_by_feat(logits[:1], metas).shape == (1, 19, 6, 8)
+        with pytest.raises(NotFiniteError, match=r'gives NaN for b\.jpg; its weights'):
+            head.predict_by_feat(logits, metas)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,21 @@ def test_a_loss_that_is_not_a_number_is_a_result(tiny_config, tmp_path):
     assert 'is not finite at iteration' in trial.problem
 
 
+@pytest.mark.parametrize('tiny_config', ['mmdet', 'mmseg'], indirect=True)
+def test_outputs_that_are_no_numbers_score_nothing(tiny_config, tmp_path):
+    """Weights that are numbers may be too large for what follows."""
+    state = {
+        k: torch.full_like(v, 1e30) if v.is_floating_point() else v
+        for k, v in build(tiny_config).state_dict().items()
+    }
+    trial = train_and_score(tiny_config, Budget(0, held_out=0.25), tmp_path, state)
+    if tiny_config.default_scope == 'mmseg':
+        assert trial.value is None and trial.state is None
+        assert trial.problem.startswith('the network gives NaN for /')
+    else:
+        assert trial.value == 0 and trial.problem is None
+
+
 @pytest.mark.parametrize('config_name', ['detection_config'])
 def test_weights_that_are_no_numbers_have_no_figure(request, config_name, tmp_path):
     config = read_config(

@@ -8,7 +8,7 @@ import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmnv3.errors import UserError
+from mmnv3.errors import NotFiniteError
 from mmnv3.registry import HOOKS
 
 
@@ -39,8 +39,8 @@ class StopAtNaNHook(Hook):
         """Looks at every loss at the interval, and at the weights before they are used.
 
         Raises:
-            UserError: Names the loss, or the first weight, the iteration, the learning
-                rate and a remedy.
+            NotFiniteError: Names the loss, or the first weight, the iteration, the
+                learning rate and a remedy.
         """
         used = self._are_used(runner, batch_idx)
         if not (used or self.every_n_train_iters(runner, self.interval)):
@@ -51,7 +51,7 @@ class StopAtNaNHook(Hook):
         if bad:
             rate = runner.optim_wrapper.get_lr()
             rate = next(iter(rate.values()))[0]
-            raise UserError(
+            raise NotFiniteError(
                 f'{", ".join(bad)} is not finite at iteration {runner.iter + 1} with '
                 f'learning rate {rate:g}; lower optim_wrapper.optimizer.lr or set '
                 'optim_wrapper.clip_grad, and resume from the last checkpoint'
