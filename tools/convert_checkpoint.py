@@ -29,6 +29,7 @@ from mmnv3.convert.frozen_graph import read_pipeline
 from mmnv3.convert.pipeline_config import parse_pipeline
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
+from mmnv3.engine.zoo import local_file
 from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output, whole_or_absent
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         'source',
         type=arguments.name,
-        help='.pth, .safetensors or .tflite file; of TensorFlow .pb, .tar.gz or .npz',
+        help='.pth, .safetensors or .tflite file; of TensorFlow .pb, .tar.gz or .npz; '
+        'or an address, as zoo://v3-small_224_1.0_float',
     )
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument(
@@ -111,7 +113,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except MisfitError as error:
         raise UserError(f'{args.source}: {error}') from None
     if args.config_out:
-        found = read_pipeline(args.source) if project == 'tensorflow' else None
+        found = None
+        if project == 'tensorflow':
+            found = read_pipeline(local_file(args.source))
         pipeline = parse_pipeline(found[1], found[0]) if found else None
         config = write_fitting_config(converted, args.source, CONFIGS, pipeline)
     if args.target == 'tensorflow':
@@ -131,7 +135,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             partial.write_text(config, encoding='utf-8')
         console.print(f'a config that fits is written to {args.config_out}')
     elif not model:
-        console.print(describe_settings(converted.network.form, args.source))
+        form = converted.network.form
+        hint = '; --config-out writes a config' if form.project == 'tensorflow' else ''
+        console.print(f'{describe_settings(form, args.source)}{hint}')
     if converted.left_out:
         console.print(
             f'{len(converted.left_out)} keys have no counterpart and were left '

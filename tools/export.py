@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--out',
         type=arguments.name,
-        help=f'file to write, by default beside the checkpoint: {endings}',
+        help='file to write, by default beside the checkpoint, of an address in the '
+        f'current folder: {endings}',
     )
     parser.add_argument(
         '--size',
@@ -79,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     suffix = '_int8' if args.precision == 'int8' else ''
-    out = args.out or Path(args.checkpoint).with_name(
-        f'{Path(args.checkpoint).stem}{suffix}{FORMATS[args.format].suffixes[0]}'
+    out = args.out or _beside(
+        args.checkpoint, f'{suffix}{FORMATS[args.format].suffixes[0]}'
     )
     beside = [Path(out).with_suffix(end) for end in FORMATS[args.format].suffixes[1:]]
     for path in (out, *beside):
@@ -102,6 +103,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels: '
         f'{", ".join(info.outputs)}\nwritten to {out}'
     )
+
+
+def _beside(checkpoint: str, ending: str) -> Path:
+    """A file named like a checkpoint; of an address it is in the current folder."""
+    if '://' in checkpoint:
+        return Path(f'{checkpoint.rpartition("/")[2]}{ending}')
+    return Path(checkpoint).with_name(f'{Path(checkpoint).stem}{ending}')
 
 
 if __name__ == '__main__':

@@ -33,8 +33,12 @@ def trained_with(form: CheckpointFormat, source: str | Path) -> tuple[float, str
 def describe_settings(form: CheckpointFormat, source: str | Path) -> str:
     """Says in a line what a config for a converted file has to set."""
     eps, padding = trained_with(form, source)
-    norm_cfg = '' if form.project == 'tflite' else f'{_norm_cfg(eps)} and '
-    return f'its backbone wants {norm_cfg}padding={padding!r}'
+    wants = [] if form.project == 'tflite' else [_norm_cfg(eps)]
+    wants.append(f'padding={padding!r}')
+    if form.gate != CheckpointFormat.gate:
+        wants.append(f'gate={form.gate!r}')
+    *others, last = wants
+    return f'its backbone wants {", ".join(others)}{" and " if others else ""}{last}'
 
 
 def _norm_cfg(eps: float) -> str:

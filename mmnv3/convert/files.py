@@ -10,22 +10,18 @@ import numpy as np
 from torch import Tensor
 
 from mmnv3.convert.formats import FORMATS, PROJECTS
-from mmnv3.convert.frozen_graph import is_tensorflow, read_variables
 from mmnv3.convert.recognition import is_ignored
-from mmnv3.convert.tensorflow import from_variables, to_variables
-from mmnv3.convert.tflite import read_tflite
-from mmnv3.engine.checkpoints import existing_checkpoint, read_checkpoint
+from mmnv3.convert.tensorflow import to_variables
+from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.errors import UserError
 from mmnv3.files import whole_or_absent
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a checkpoint: ``.pth``, ``.safetensors``, ``.tflite``.
+    """Reads the tensors of a checkpoint.
 
     Args:
-        path: A file, also one of TensorFlow's (see
-            :func:`mmnv3.convert.frozen_graph.read_variables`), or an address that
-            mmengine knows, as ``torchvision://mobilenet_v3_large``.
+        path: As of :func:`mmnv3.engine.checkpoints.read_checkpoint`.
 
     Returns:
         Its state dict.
@@ -33,12 +29,6 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: As :func:`mmnv3.engine.checkpoints.read_checkpoint`.
     """
-    if str(path).endswith('.tflite'):
-        return read_tflite(existing_checkpoint(str(path)))
-    if '://' not in str(path) and is_tensorflow(str(path)):
-        whole = Path(f'{path}.index').is_file()
-        found = str(path) if whole else existing_checkpoint(str(path))
-        return from_variables(read_variables(found))
     state = read_checkpoint(path).state
     # Statistics of pictures, which some wrap a model with.
     return {k: v for k, v in state.items() if not k.startswith('data_preprocessor.')}

@@ -20,23 +20,10 @@ ARCHIVES = ('.tar.gz', '.tgz', '.tar')
 _GRAPH, _PIPELINE = 'frozen_inference_graph.pb', 'pipeline.config'
 # Of a member of an archive; the largest graph published is 22 MB.
 _LARGEST_BYTES = 1 << 30
-_CHECKPOINT = re.compile(r'\.(index|meta|data-\d+-of-\d+)$')
 _LFS = b'version https://git-lfs'
 # Operations of graphs that were trained for, or computed with, 8 bits.
 _QUANTISED = re.compile('FakeQuant|Quantize|Dequantize')
 _UNFROZEN = ('Variable', 'VariableV2', 'VarHandleOp')
-
-
-def is_tensorflow(path: str) -> bool:
-    """Whether a file is one of TensorFlow's, by its name.
-
-    A checkpoint goes by the name that its files have in common.
-    """
-    return (
-        path.endswith(('.pb', '.pbtxt', '.npz', *ARCHIVES))
-        or _CHECKPOINT.search(path) is not None
-        or Path(f'{path}.index').is_file()
-    )
 
 
 def read_variables(path: str) -> dict[str, np.ndarray]:

@@ -1,11 +1,11 @@
 """Checkpoints that mmengine does not know by itself: formats, and other projects'.
 
-It reads local files with ``torch.load`` alone; here are ``.safetensors`` too, so that
-``load_from``, ``Pretrained``, ``init_model`` and the toolboxes' own tools take them. It
-knows ``torchvision://`` for classifiers alone (an omission of 0.10.7: it lists
-``torchvision.models`` without what is in its subfolders); here are its detectors and
-segmenters, and ``timm://``. What is downloaded stays in the cache of torch.hub, or of
-timm.
+It reads local files with ``torch.load`` alone; here are ``.safetensors`` and those of
+TensorFlow too, so that ``load_from``, ``Pretrained``, ``init_model`` and the toolboxes'
+own tools take them. It knows ``torchvision://`` for classifiers alone (an omission of
+0.10.7: it lists ``torchvision.models`` without what is in its subfolders); here are its
+detectors and segmenters, ``timm://``, and ``zoo://`` for what the paper's authors
+published. What is downloaded stays in the cache of torch.hub, or of timm.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from mmengine.runner.checkpoint import (
 )
 from torch import Tensor
 
-from mmnv3.engine.checkpoints import read_checkpoint
+from mmnv3.engine.checkpoints import OTHER_FILES, read_checkpoint
+from mmnv3.engine.zoo import ADDRESS, local_file
 from mmnv3.errors import UserError
 
 _TORCHVISION, _TIMM = 'torchvision://', 'timm://'
 
 
 # mmengine looks for the pattern at the beginning of a name; addresses come before.
-@CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$')
-def load_from_safetensors(
+@CheckpointLoader.register_scheme(prefixes=[f'.*{end}' for end in OTHER_FILES])
+def load_from_other_file(
     filename: str, map_location: str | None = None
 ) -> dict[str, Tensor]:
-    """Loads a local ``.safetensors`` file.
+    """Loads a local file that PyTorch did not write.
 
     Args:
         filename: Its path.
@@ -93,3 +94,19 @@ def load_from_timm(filename: str, map_location: str | None = None) -> dict[str, 
     if not timm.is_model(name) or not timm.is_model_pretrained(name):
         raise UserError(f'{filename}: timm publishes no such weights')
     return timm.create_model(name, pretrained=True).state_dict()
+
+
+@CheckpointLoader.register_scheme(prefixes=ADDRESS)
+def load_from_zoo(filename: str, map_location: str | None = None) -> dict[str, Tensor]:
+    """Loads a file of the paper's authors.
+
+    Args:
+        filename: As ``zoo://ssd_mobilenet_v3_large_coco_2020_01_14``, see
+            :data:`mmnv3.engine.zoo.PUBLISHED`.
+        map_location: Not used; the tensors are on the CPU.
+
+    Raises:
+        UserError: When it cannot be fetched, see :func:`mmnv3.engine.zoo.local_file`,
+            or read.
+    """
+    return read_checkpoint(local_file(filename)).state

@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -66,6 +66,11 @@ def existing_checkpoint(path: str) -> str:
     if '://' in path:
         return path
     if not os.path.isfile(os.path.expanduser(path)):
+        if os.path.isfile(f'{os.path.expanduser(path)}.index'):
+            raise UserError(
+                f'{path} is a checkpoint of TensorFlow, which only TensorFlow reads; '
+                'give the frozen graph that is published beside it'
+            )
         raise UserError(f'{path}: there is no such checkpoint')
     return os.path.expanduser(path)
 
@@ -74,8 +79,8 @@ def read_checkpoint(path: str | Path, resume: bool = False) -> Checkpoint:
     """Reads a file of weights, and runs nothing that it may hold besides.
 
     Args:
-        path: A ``.safetensors`` file, another that PyTorch wrote (of training, or a
-            bare state dict), or an address that mmengine knows, as
+        path: A file that PyTorch wrote (of training, or a bare state dict), another
+            of :data:`OTHER_FILES`, or an address that mmengine knows, as
             ``torchvision://mobilenet_v3_large``.
         resume: Whether a training shall go on from it, see
             :func:`check_training_state`.
@@ -318,11 +323,41 @@ def _read(path: str) -> Any:
         import mmnv3.engine.addresses  # noqa: F401
 
         return CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
-    if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
-
-        return load_file(path)
+    for end, read in _READERS.items():
+        if re.search(end, path):
+            return read(path)
     return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _read_safetensors(path: str) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _read_litert(path: str) -> dict[str, Tensor]:
+    # It knows all of our networks, and so imports every toolbox, as does the next.
+    from mmnv3.convert.tflite import read_tflite
+
+    return read_tflite(path)
+
+
+def _read_tensorflow(path: str) -> dict[str, Tensor]:
+    from mmnv3.convert.frozen_graph import read_variables
+    from mmnv3.convert.tensorflow import from_variables
+
+    return from_variables(read_variables(path))
+
+
+# What PyTorch did not write, by the ends of names, as regular expressions.
+_READERS: dict[str, Callable[[str], dict[str, Tensor]]] = {
+    r'\.safetensors$': _read_safetensors,
+    r'\.tflite$': _read_litert,
+    r'\.(pb|pbtxt|npz|tar|tar\.gz|tgz)$': _read_tensorflow,
+    # TensorFlow's checkpoints.
+    r'\.(index|meta|data-\d+-of-\d+)$': _read_tensorflow,
+}
+OTHER_FILES = tuple(_READERS)
 
 
 def _is_pickle(path: str) -> bool:

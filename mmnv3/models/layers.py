@@ -26,10 +26,12 @@ class HardSigmoidTF(nn.Module):
     Source: slim ``mobilenet_v3.py`` and DeepLab's ``q_sigmoid``.
     """
 
+    FACTOR = 0.16667
+
     def forward(self, x: Tensor) -> Tensor:
         """Maps numbers to [0, 1.00002]."""
         # The factor first: OpenVINO takes the other order for a gate with 1/6.
-        return F.hardtanh(x * 0.16667 + 3 * 0.16667, 0, 6 * 0.16667)
+        return F.hardtanh(x * self.FACTOR + 3 * self.FACTOR, 0, 6 * self.FACTOR)
 
 
 GATES = {

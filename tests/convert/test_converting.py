@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from mmnv3.arch import get_spec
 from mmnv3.convert import MisfitError, from_ours, read_state, to_ours
-from mmnv3.convert.differences import check_against
+from mmnv3.convert.differences import check_against, describe_settings
+from mmnv3.convert.formats import FORMATS
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3, MobileNetV3ClsHead
 from tests.tools import Completed, fork_tool
@@ -437,3 +438,18 @@ def test_torchvisions_addresses_load(
     backbone('torchvision://mobilenet_v3_small', padding='symmetric')
     assert re.fullmatch(r'https://.*mobilenet_v3_small.*\.pth', asked[0])
     assert told == ['loaded torchvision classification: small at width 1, 1000 classes']
+
+
+def test_settings_are_told_in_a_line() -> None:
+    forms = {(form.project, form.task): form for form in FORMATS}
+    detector = forms['tensorflow', 'detection']
+    assert describe_settings(detector, 'a.pb') == (
+        'its backbone wants norm_cfg=dict(type="BN", eps=0.001), padding=\'same\' and '
+        "gate='hsigmoid_tf'"
+    )
+    assert describe_settings(forms['timm', 'classification'], 'a.pth') == (
+        'its backbone wants norm_cfg=dict(type="BN", eps=1e-05) and '
+        "padding='symmetric'"
+    )
+    litert = forms['tflite', 'classification']
+    assert describe_settings(litert, 'a.tflite') == "its backbone wants padding='same'"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +12,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, CheckpointLoader
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
@@ -27,6 +25,8 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import read_checkpoint, write_checkpoint
 from mmnv3.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mmnv3.errors import Remark, UserError
+from tests.convert.test_frozen_graph import Sample, write_graph
+from tests.server import serve
 from tests.tools import run_tool
 
 DETECTOR = 'ssdlite320_mobilenet_v3_large'
@@ -50,15 +50,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     for name, classes in ((DETECTOR, 91), (SEGMENTER, 21)):
         torch.save(random_model(name, classes).state_dict(), folder / f'{name}.pth')
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=folder)) as it:
-        threading.Thread(target=it.serve_forever, daemon=True).start()
-        host = f'http://127.0.0.1:{it.server_port}'
+    with serve(folder) as host:
         yield {name: f'{host}/{name}.pth' for name in (DETECTOR, SEGMENTER)}
-        it.shutdown()
 
 
 @pytest.fixture
@@ -171,3 +164,22 @@ def test_nothing_is_made_of_what_nobody_knows() -> None:
     model = build_model(DETECTOR_CONFIG)
     assert convert_for(model, {'a.weight': torch.ones(1)}, 'a.pth') is None
     assert convert_for(nn.Identity(), {'conv_stem.weight': torch.ones(1)}, 'a') is None
+
+
+def test_graphs_and_safetensors_are_read_where_ours_are(tmp_path: Path) -> None:
+    sample = Sample('classifier', 0.01)
+    graph, plain = tmp_path / 'graph.pb', tmp_path / 'plain.safetensors'
+    graph.write_bytes(write_graph(sample.variables).SerializeToString())
+    save_file(sample.state, plain)
+    options = {'model.head.num_classes': 1001, 'model.backbone.gate': 'hsigmoid_tf'}
+    for path in (graph, plain):
+        config = 'configs/mnv3_small_minimalistic_imagenet.py'
+        for key, value in build_model(config, options, str(path)).state_dict().items():
+            if not key.endswith('tracked'):
+                assert torch.equal(value, sample.state[key]), key
+        # As a Runner reads it.
+        given = CheckpointLoader.load_checkpoint(str(path), 'cpu', logger='silent')
+        assert given.keys() == read_checkpoint(path).state.keys()
+    graph.write_bytes(graph.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r'graph\.pb is no frozen graph'):
+        build_model(config, options, str(graph))

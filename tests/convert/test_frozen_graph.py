@@ -60,14 +60,21 @@ train_config: { batch_size: 512 [some.extension] { a: 1 } }
 
 
 class Sample:
-    """A model of ours with random weights, and TensorFlow's variables of it."""
+    """A model of ours with random weights, and TensorFlow's variables of it.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: Of `CONFIGS`.
+        noise: Added to every tensor, at most; with 1 the network overflows.
+    """
+
+    def __init__(self, name: str, noise: float = 1.0) -> None:
         torch.manual_seed(0)
         config, options = CONFIGS[name]
         state = build_model(config, options).state_dict()
         self.state = {
-            key: value + torch.rand(value.shape) if value.is_floating_point() else value
+            key: value + noise * torch.rand(value.shape)
+            if value.is_floating_point()
+            else value
             for key, value in state.items()
         }
         self.variables = to_variables(from_ours(self.state, 'tensorflow').state)

@@ -129,9 +129,7 @@ def test_names_and_axes_by_hand() -> None:
     assert other.shape == (2, 1, 3, 3) and other[1, 0, 2, 0] == depthwise[2, 0, 1, 0]
 
 
-@pytest.mark.parametrize(
-    'config', [CONFIGS['ssdlite_small'], CONFIGS['lraspp_large']]
-)
+@pytest.mark.parametrize('config', [CONFIGS['ssdlite_small'], CONFIGS['lraspp_large']])
 def test_our_checkpoints_come_back_from_their_names(config: str) -> None:
     state = build_model(config).state_dict()
     state = {key: value + torch.rand(value.shape) for key, value in state.items()

@@ -34,7 +34,13 @@ from mmnv3.arch.layers import (
 )
 from mmnv3.deploy.info import INPUT, OUTPUTS, PLAIN, ModelInfo
 from mmnv3.deploy.optional import require
-from mmnv3.models.layers import GATES, SqueezeExcite, build_act, same_conv_cfg
+from mmnv3.models.layers import (
+    GATES,
+    HardSigmoidTF,
+    SqueezeExcite,
+    build_act,
+    same_conv_cfg,
+)
 from mmnv3.registry import MODELS
 
 _OPSET = 20
@@ -260,7 +266,7 @@ class _Writer:
         if name == 'relu6':
             return self.clip(x, 0, 6)
         if name == 'hsigmoid_tf':
-            factor = 0.16667
+            factor = HardSigmoidTF.FACTOR
             x = self.add('Mul', x, self.weight(np.array(factor, np.float32)))
             x = self.add('Add', x, self.weight(np.array(3 * factor, np.float32)))
             return self.clip(x, 0, 6 * factor)

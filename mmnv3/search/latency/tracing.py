@@ -24,6 +24,7 @@ from mmnv3.arch.layers import (
 )
 from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
 from mmnv3.errors import UserError
+from mmnv3.models.layers import HardSigmoidTF
 from mmnv3.search.latency.table import Overhead
 from mmnv3.size import Size
 
@@ -34,7 +35,9 @@ _ACTS = {
     'sigmoid': 'sigmoid',
     'hardsigmoid': 'hsigmoid',
 }
-_GATES = ('sigmoid', 'hsigmoid')
+# Made of three operations: a product, a sum and limits.
+_GATE_TF = 'hsigmoid_tf'
+_GATES = ('sigmoid', 'hsigmoid', _GATE_TF)
 # They give the same numbers another shape.
 _VIEWS = ('view', '_unsafe_view', 'reshape', 'flatten', 't', 'squeeze', 'clone')
 _NOTHING = (*_VIEWS, 'detach', 'alias', '_to_copy', 'empty', 'zeros', 'unsqueeze')
@@ -125,6 +128,8 @@ class _Recorder(TorchDispatchMode):
         self._made_by: dict[int, int] = {}
         self._input_of: dict[int, Tensor] = {}
         self._unpadded: dict[int, Tensor] = {}
+        # What TensorFlow's gate makes of a convolution's output before its limits.
+        self._before_limits: dict[int, int] = {}
         # A freed tensor's id would be given to another.
         self._alive: list[Any] = []
         self._handlers: dict[str, Callable[..., bool]] = {
@@ -219,14 +224,21 @@ class _Recorder(TorchDispatchMode):
         return self._append(Layer(POOL, channels, channels, height, width), x, out)
 
     def _act(self, name: str, x: Tensor, out: Tensor) -> bool:
+        act = _ACTS[name]
         index, layer = self._maker(x, (CONV, DEPTHWISE, LINEAR)) or (0, None)
+        if name == 'hardtanh' and id(x) in self._before_limits:
+            act, index = _GATE_TF, self._before_limits[id(x)]
+            layer = self.layers[index]
         if not layer or layer.act or layer.residual:
             return False
-        self.layers[index] = replace(layer, act=_ACTS[name])
+        self.layers[index] = replace(layer, act=act)
         self._made_by[id(out)] = index
         return True
 
     def _add(self, out: Tensor, a: Tensor, b: Any, *_: Any) -> bool:
+        if id(a) in self._before_limits and not isinstance(b, Tensor):
+            self._before_limits[id(out)] = self._before_limits[id(a)]
+            return True
         if not isinstance(b, Tensor) or a.shape != b.shape or a.ndim != 4:
             return False
         for x in (b, a):
@@ -240,6 +252,10 @@ class _Recorder(TorchDispatchMode):
 
     def _mul(self, out: Tensor, a: Tensor, b: Any, *_: Any) -> bool:
         """Finds squeeze-and-excite: pool, convolution, convolution, product."""
+        gated = self._maker(a, (CONV,))
+        if gated and isinstance(b, float) and b == HardSigmoidTF.FACTOR:
+            self._before_limits[id(out)] = gated[0]
+            return True
         expand = self._maker(b, (CONV,))
         if not expand or expand[1].act not in _GATES:
             return False

@@ -65,6 +65,8 @@ def read(name: str, **backbone: object) -> Config:
         ('lraspp_mnv3_small_demo', (193, 99), {}),
         ('lraspp_mnv3_large_cityscapes_tv', (128, 64), {}),
         ('raspp_mnv3_large_full_cityscapes', (65, 65), dict(output_stride=8)),
+        # TensorFlow's gates, also in the head.
+        ('lraspp_mnv3_small_cityscapes_google', (129, 65), {}),
         ('mnv3_small_imagenet', (96, 96), {}),
     ],
 )

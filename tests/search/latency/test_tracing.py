@@ -1,5 +1,7 @@
 """Layers of specifications and of built networks."""
 
+from dataclasses import replace
+
 import pytest
 
 from mmnv3.arch import ZOO, BlockSpec, ConvSpec, NetSpec, SqueezeExcite
@@ -34,6 +36,22 @@ def test_hand_listed_layers() -> None:
     layers, overhead = trace(MobileNetV3(SPEC), Size(48, 32))
     assert layers == EXPECTED
     assert overhead.size == Size(48, 32)
+
+
+def test_gates_are_told_apart() -> None:
+    for gate in ('sigmoid', 'hsigmoid', 'hsigmoid_tf'):
+        spec = replace(
+            SPEC,
+            blocks=tuple(
+                replace(block, se=block.se and SqueezeExcite(gate=gate))
+                for block in SPEC.blocks
+            ),
+        )
+        found = trace(MobileNetV3(spec), Size(48, 32))
+        assert found.layers == list_layers(Network(spec), Size(48, 32))
+        assert found.layers[6].act == gate
+        # Nothing of the gate counts as something else too.
+        assert found.overhead == trace(MobileNetV3(SPEC), Size(48, 32)).overhead
 
 
 @pytest.mark.parametrize('arch', ['small', 'v1', 'edgetpu', 'mnasnet_small'])
