@@ -1,6 +1,29 @@
 """Files as an accident or an adversary leaves them."""
 
+import random
+from typing import Any
+
 import numpy as np
+
+# What stands in place of a value.
+ODD: list[Any] = [
+    None, True, False, 0, -1, 1, 7, 10**9, 0.5, -0.0, 1e300, float('nan'), float('inf'),
+    '', 'x', 'detection', 'plain', [], [1], [0, 0], [[]], {}, {'type': 'Pad'},
+    ['a', 'b'], [1, 3, 12, 16], [2, 3, 12, 16], '0.5', [1.5, 2, 3], [0, 0, 0],
+]  # fmt: skip
+
+
+def broken_value(rng: random.Random, value: Any) -> Any:
+    """A value of JSON of which some part is another."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(list(value))
+        kept = {k: v for k, v in value.items() if k != key or rng.random() < 0.9}
+        return {**kept, key: broken_value(rng, value[key])} if key in kept else kept
+    if isinstance(value, list) and value and rng.random() < 0.7:
+        at = rng.randrange(len(value))
+        tail = [] if rng.random() < 0.1 else value[at + 1 :]
+        return [*value[:at], broken_value(rng, value[at]), *tail]
+    return rng.choice(ODD)
 
 
 def mutate(content: bytes, seed: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import warnings
@@ -243,6 +244,26 @@ def check_training_state(content: Mapping, name: str) -> None:
                 f'{name}: {".".join(path)} is {found!r:.40}, and training cannot go on '
                 'from it; resume from another checkpoint'
             )
+    if not _is_optimizer(content['optimizer']):
+        raise UserError(
+            f'{name}: its optimizer notes no tensors of its parameters, and training '
+            'cannot go on from it; resume from another checkpoint'
+        )
+
+
+def _is_optimizer(state: Mapping) -> bool:
+    """Whether an optimiser, or each of several, noted tensors of its parameters."""
+    if 'param_groups' not in state:
+        return all(isinstance(i, Mapping) and _is_optimizer(i) for i in state.values())
+    notes = state.get('state')
+    return isinstance(notes, Mapping) and all(
+        isinstance(each, Mapping)
+        and all(
+            value is None or isinstance(value, Tensor) or name == 'step'
+            for name, value in each.items()
+        )
+        for each in notes.values()
+    )
 
 
 # In which versions of PyTorch differ; they say how an optimiser computes, not what.
@@ -305,10 +326,30 @@ def _compare_parts(wanted: list, given: Any, kind: str) -> str | None:
                 f'its {kind} have the settings {", ".join(sorted(theirs))}, and those '
                 f'of this config {", ".join(sorted(mine))}'
             )
-        params = other.get('params', [])
-        if not isinstance(params, list) or len(own.get('params', [])) != len(params):
+        for key in own.keys() & other.keys() - {'params'}:
+            if not _is_like(own[key], other[key]):
+                return f'{key} of its {kind} is {str(other[key])[:40]!r}'
+        if own.get('params') != other.get('params'):
             return f'its {kind} are of other parameters than those of this config'
     return None
+
+
+def _is_like(own: Any, other: Any) -> bool:
+    """Whether a setting, or a note of a scheduler, is what it should be."""
+    if isinstance(own, (int, float)):
+        return isinstance(other, (int, float)) and not math.isnan(other)
+    if isinstance(own, (list, tuple)):
+        return (
+            isinstance(other, (list, tuple))
+            and len(own) == len(other)
+            and all(map(_is_like, own, other))
+        )
+    if isinstance(own, Mapping):
+        return isinstance(other, Mapping)
+    if isinstance(own, str):
+        # What is scheduled, and how.
+        return own == other
+    return own is None or type(own) is type(other)
 
 
 def _settings(part: Mapping) -> set[str]:

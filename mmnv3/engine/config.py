@@ -182,7 +182,8 @@ def datasets_with_pipeline(dataset: Any) -> Iterator[Any]:
         yield dataset
         return
     for part in (dataset.get('dataset'), *dataset.get('datasets', ())):
-        yield from datasets_with_pipeline(part or {})
+        if part:
+            yield from datasets_with_pipeline(part)
 
 
 def input_size(config: Config, size: Sequence[int] | None = None) -> Size:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile, RandomChoice, TestTimeAug
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from mmseg.datasets.transforms import LoadAnnotations
 
 from mmnv3.datasets import CheckedSegDataset, LoadCheckedImage, LoadCheckedLabels
@@ -96,6 +96,30 @@ def test_labels_have_the_shape_of_the_file_and_not_of_the_resized(
                 data[0]
         else:
             assert data[0]['data_samples'].gt_sem_seg.shape == (20, 30)
+
+
+def test_wrapped_data_sets_check_too(tmp_path: Path) -> None:
+    for name in 'ab':
+        cv2.imwrite(str(tmp_path / f'{name}.jpg'), np.zeros((20, 30, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((20, 30), np.uint8))
+    part = dict(
+        type='mmnv3.CheckedSegDataset',
+        metainfo=dict(classes=('a', 'b')),
+        data_prefix=dict(img_path=str(tmp_path), seg_map_path=str(tmp_path)),
+        pipeline=[LOAD, LABELS],
+        test_mode=True,
+    )
+    joined = dict(type='ConcatDataset', datasets=[part, part])
+    data = DATASETS.build(dict(type='RepeatDataset', dataset=joined, times=2))
+    assert len(data) == 8
+    assert all(data[at]['gt_seg_map'].shape == (20, 30) for at in range(8))
+    (tmp_path / 'b.png').write_text('hello')
+    for at in range(8):
+        if at % 2:
+            with pytest.raises(UserError, match=r'b\.png: not a readable picture'):
+                data[at]
+        else:
+            assert not data[at]['gt_seg_map'].any()
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*.py')), ids=str)

@@ -22,31 +22,13 @@ from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Detections, finish
 from mmnv3.errors import UserError
 from tests.deploy.tiny import INFO, SIZE, write_tiny
+from tests.mutate import broken_value
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 30, 3), np.uint8)
 OUTPUTS = {
     'boxes': np.full((1, 12, 4), 3, np.float32),
     'scores': np.full((1, 12, 2), 0.5, np.float32),
 }
-# What stands in place of a value.
-ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 7, 10**9, 0.5, -0.0, 1e300, float('nan'), float('inf'),
-    '', 'x', 'detection', 'plain', [], [1], [0, 0], [[]], {}, {'type': 'Pad'},
-    ['a', 'b'], [1, 3, 12, 16], [2, 3, 12, 16], '0.5', [1.5, 2, 3], [0, 0, 0],
-]  # fmt: skip
-
-
-def broken_value(rng: random.Random, value: Any) -> Any:
-    """A value of JSON of which some part is another."""
-    if isinstance(value, dict) and value and rng.random() < 0.9:
-        key = rng.choice(list(value))
-        kept = {k: v for k, v in value.items() if k != key or rng.random() < 0.9}
-        return {**kept, key: broken_value(rng, value[key])} if key in kept else kept
-    if isinstance(value, list) and value and rng.random() < 0.7:
-        at = rng.randrange(len(value))
-        tail = [] if rng.random() < 0.1 else value[at + 1 :]
-        return [*value[:at], broken_value(rng, value[at]), *tail]
-    return rng.choice(ODD)
 
 
 def broken_bytes(rng: random.Random, content: bytes) -> bytes:

@@ -1,16 +1,19 @@
 """Opening files of every kind, comparing them, and finding the newest."""
 
 import errno
+import io
 import logging
 import os
 import pickle
+import random
 import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR, OptimWrapper
 from safetensors.torch import save_file
 
@@ -26,6 +29,7 @@ from mmnv3.engine.checkpoints import (
 )
 from mmnv3.errors import Remark, UserError
 from tests.engine.conftest import ROOT
+from tests.mutate import broken_value, mutate
 
 DEMO = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py'
 STATE = dict(a=torch.arange(3.0), b=torch.ones(2, 2))
@@ -411,3 +415,106 @@ def test_a_detector_that_0_1_trained_says_how_its_anchors_were() -> None:
     tensorflow.clip, tensorflow.layout = False, 'torchvision'
     assert describe_older_anchors(detector, dict(cfg=trained)) is None
     assert describe_older_anchors(SimpleNamespace(), dict(cfg=trained)) is None
+
+
+def seeds_of_fuzz(folder: Path) -> list[tuple[str, bytes]]:
+    """Endings and contents of whole files."""
+    torch.save(STATE, folder / 'old.pth', _use_new_zipfile_serialization=False)
+    torch.save(trained_content(), folder / 'new.pth')
+    save_file(STATE, folder / 'a.safetensors')
+    return [(path.suffix, path.read_bytes()) for path in sorted(folder.iterdir())]
+
+
+def trained_content() -> dict:
+    """What a training of a layer notes."""
+    torch.manual_seed(0)
+    model, optimizer, schedulers = parts_of_training()
+    model(torch.ones(2, 1)).sum().backward()
+    optimizer.step()
+    return dict(
+        state_dict=model.state_dict(),
+        meta=dict(iter=3, epoch=0, dataset_meta=dict(classes=('a',))),
+        message_hub=dict(
+            log_scalars={}, runtime_info=dict(a=1), resumed_keys=dict(a=True)
+        ),
+        optimizer=optimizer.state_dict(),
+        param_schedulers=[each.state_dict() for each in schedulers],
+    )
+
+
+def parts_of_training() -> tuple:
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1, 0.9))
+    return model, optimizer, [LinearLR(optimizer, end=9)]
+
+
+def go_on(path: Path) -> None:
+    """Loads what a Runner loads, as far as the gate lets it."""
+    model, optimizer, schedulers = parts_of_training()
+    state = read_checkpoint(path, resume=True).state
+    content = torch.load(path, weights_only=True)
+    wanted = dict(
+        optimizer=optimizer.state_dict(),
+        param_schedulers=[each.state_dict() for each in schedulers],
+    )
+    if found := compare_states(model.state_dict(), state):
+        raise UserError(str(found))
+    if found := compare_training(wanted, content):
+        raise UserError(found)
+    model.load_state_dict(state)
+    MessageHub('fuzz').load_state_dict(content['message_hub'])
+    optimizer.load_state_dict(content['optimizer'])
+    for scheduler, noted in zip(schedulers, content['param_schedulers']):
+        scheduler.load_state_dict(noted)
+
+
+def broken_archive(content: bytes, seed: int) -> bytes:
+    """A file of which the pickle is damaged, and all checksums are right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, 'w') as archive:
+        for name, member in members.items():
+            broken = name.endswith('data.pkl')
+            archive.writestr(name, mutate(member, seed) if broken else member)
+    return out.getvalue()
+
+
+def fuzz(count: int, folder: Path) -> None:
+    whole = folder / 'whole'
+    whole.mkdir()
+    seeds = seeds_of_fuzz(whole)
+    content, good = trained_content(), 0
+    for seed in range(count):
+        suffix, data = seeds[seed % len(seeds)]
+        path = folder / f'a{suffix}'
+        use = read_checkpoint
+        if seed % 2:
+            path.write_bytes(
+                broken_archive(data, seed)
+                if zipfile.is_zipfile(io.BytesIO(data)) and seed % 4 == 1
+                else mutate(data, seed)
+            )
+        else:
+            path, use = folder / 'a.pth', go_on
+            torch.save(broken_value(random.Random(seed), content), path)
+        try:
+            use(path)
+        except UserError as error:
+            assert str(error) and '\n' not in str(error), seed
+        except Exception as error:
+            raise AssertionError(f'seed {seed}') from error
+        else:
+            good += 1
+        path.unlink()
+    assert 0 < good < count
+    assert list(folder.iterdir()) == [whole]
+
+
+def test_mutated_checkpoints_are_read_or_told(tmp_path: Path) -> None:
+    fuzz(300, tmp_path)
+
+
+@pytest.mark.slow  # As the one above, with many more cases.
+def test_many_mutated_checkpoints_are_read_or_told(tmp_path: Path) -> None:
+    fuzz(6000, tmp_path)

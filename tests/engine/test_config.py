@@ -12,6 +12,7 @@ from mmnv3.engine.config import (
     class_names,
     config_task,
     input_size,
+    keep_pictures,
     normalization,
     picture_steps,
     pipeline_size,
@@ -103,6 +104,21 @@ def test_steps_are_those_of_the_pipeline() -> None:
     wide = dict(type='RepeatDataset', dataset=dict(pipeline=[RESIZE]))
     repeated = Config(dict(model=CLASSIFIER, test_dataloader=dict(dataset=wide)))
     assert pipeline_size(repeated) == (64, 48)
+
+
+def test_pictures_are_kept_in_wrapped_data_sets_too() -> None:
+    load, pack = dict(type='LoadImageFromFile'), dict(type='PackInputs')
+    resized = dict(pipeline=[load, RESIZE, pack])
+    cropped = dict(pipeline=[load, CROP, pack])
+    for parts, does_resize in (([cropped], False), ([cropped, resized], True)):
+        joined = dict(type='ConcatDataset', datasets=copy.deepcopy(parts))
+        repeated = dict(type='RepeatDataset', dataset=joined, times=2)
+        config = Config(dict(model=CLASSIFIER, test_dataloader=dict(dataset=repeated)))
+        assert keep_pictures(config) is does_resize
+        kept = config.test_dataloader.dataset.dataset.datasets
+        assert [part.pipeline for part in kept] == [[load, pack]] * len(parts)
+    with pytest.raises(UserError, match='Mosaic'):
+        keep_pictures(config_of(dict(type='Mosaic')))
 
 
 def test_normalised_pictures_are_padded_as_the_preprocessor_does() -> None:
