@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mmnv3.deploy.info import OUTPUTS, PLAIN
 from mmnv3.deploy.runtime import (
     BACKENDS,
@@ -108,6 +110,13 @@ def postprocesses_inside(task: str | None, format_name: str | None) -> bool:
     return format_name is not None and task not in (None, DETECTION)
 
 
+def _try_runtime(path: Path, threads: int | None) -> Runtime:
+    """Loads a file and runs it once, as some damage shows only then."""
+    runtime = load_runtime(path, threads)
+    runtime(np.zeros(runtime.info.input_shape, np.float32))
+    return runtime
+
+
 class ConfigSource(Source):
     """A config; see :class:`mmnv3.deploy.predictor.Predictor`."""
 
@@ -172,9 +181,9 @@ class ConfigSource(Source):
             postprocess=postprocesses_inside(self._task, format_name),
         )
         try:
-            return load_runtime(export(), threads)
+            return _try_runtime(export(), threads)
         except DamagedFile:
-            return load_runtime(export(anew=True), threads)
+            return _try_runtime(export(anew=True), threads)
 
     def _graph(self, size: Size) -> tuple[ExportGraph, ModelInfo]:
         from mmnv3.deploy.export import describe_graph

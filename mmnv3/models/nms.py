@@ -261,10 +261,16 @@ def static_nms(
     near = candidates if window is None else _near(candidates, window)
     spread = near.max() - near.min() + 1
     places = torch.stack([labels % side, labels // side], 1) * spread
-    keep = ops.nms(near + places.repeat(1, 2), best, iou_threshold)
-    # The row of zeros stands for detections that there are not.
+    # The row of zeros stands for detections that there are not. So do two boxes of
+    # their own apart from all, since a graph of torch.export takes no fewer survivors.
     missing = best.new_zeros(1)
     absent = best.numel()
+    apart = near.min() - best.new_tensor([[3, 3, 2, 2], [6, 6, 5, 5]])
+    keep = ops.nms(
+        torch.cat([near + places.repeat(1, 2), apart]),
+        torch.cat([best, best.new_full((2,), -1)]),
+        iou_threshold,
+    ).clamp(max=absent)
     if window is not None:
         candidates = clip_boxes(candidates, window)
         best = torch.where(has_area(candidates), best, 0)

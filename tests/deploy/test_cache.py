@@ -1,6 +1,7 @@
 """Exports that are kept."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,12 @@ import torch
 
 from mmnv3.deploy import cache, export
 from mmnv3.deploy.cache import cached_export
-from mmnv3.deploy.runtime import FORMATS
+from mmnv3.deploy.export import export_graph
+from mmnv3.deploy.runtime import FORMATS, load_runtime
 from mmnv3.deploy.sources import ConfigSource
 from mmnv3.engine.config import read_config
 from mmnv3.errors import Remark, UserError
-from tests.deploy.tiny import INFO, write_tiny
+from tests.deploy.tiny import INFO, TinyGraph, write_tiny
 
 CONFIG = 'configs/ssdlite_mnv3_small_demo.py'
 
@@ -108,7 +110,18 @@ def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path) -> None:
         cached_export(read_config(CONFIG), None, 'onnx')
 
 
-def test_a_damaged_export_is_made_anew(monkeypatch, tmp_path) -> None:
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def fail_at_the_first_run(path: Path) -> None:
+    info = replace(INFO, classes=('dot', 'dash', 'line'), palette=())
+    export_graph(TinyGraph(), info, path, 'onnx')
+    assert load_runtime(path).info == info
+
+
+@pytest.mark.parametrize('damage', [cut_off, fail_at_the_first_run])
+def test_a_damaged_export_is_made_anew(monkeypatch, tmp_path, damage) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     made = []
 
@@ -116,7 +129,7 @@ def test_a_damaged_export_is_made_anew(monkeypatch, tmp_path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         made.append(write_tiny(out.parent, 'onnx').rename(out))
         if len(made) == 1:
-            out.write_bytes(out.read_bytes()[:5000])
+            damage(out)
 
     monkeypatch.setattr(export, 'export_config', export_config)
     with pytest.warns(Remark, match='random weights'):

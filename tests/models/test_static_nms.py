@@ -52,6 +52,27 @@ def test_candidates_are_bounded() -> None:
     assert best[0].tolist() == pytest.approx([0.9, 0.5])
 
 
+class Suppression(torch.nn.Module):
+    def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> tuple:
+        return static_nms(boxes, scores, **SETTINGS)
+
+
+@pytest.mark.filterwarnings('ignore:create_unbacked_symint')
+def test_an_exported_graph_finds_none_one_and_many() -> None:
+    boxes, scores = crowd(30, 1)
+    graph = torch.export.export(Suppression(), (boxes, scores)).module()
+    same = boxes[:1].repeat(30, 1)
+    for count, *picture in (
+        (0, same, 0 * scores),
+        (1, same, scores),
+        (19, boxes, scores),
+    ):
+        found = graph(*picture)
+        for ours, theirs in zip(found, Suppression()(*picture), strict=True):
+            assert torch.equal(ours, theirs)
+        assert (found[1] > 0).sum() == count
+
+
 def test_what_is_not_a_number_scores_nothing() -> None:
     boxes, scores = crowd(200, 4)
     nan = torch.full_like(scores, float('nan'))
