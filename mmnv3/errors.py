@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 import warnings
@@ -53,6 +54,28 @@ class Remark(UserWarning):
     """
 
 
+def end_on_ctrl_c(name: str) -> None:
+    """Makes Ctrl-C end a tool with a line before its ``main`` begins.
+
+    To be called before what takes seconds to import: there is nothing to tidy up yet,
+    and half-imported packages would make anything of a KeyboardInterrupt.
+
+    Args:
+        name: The caller's ``__name__``; only programs are ended so.
+    """
+    # Whoever had it ignored, as `nohup`, meant so.
+    if (
+        name == '__main__'
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(*_: object) -> NoReturn:
+    os.write(2, b'interrupted\n')
+    os._exit(INTERRUPTED)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What goes round the ``main`` of every command-line tool.
@@ -63,6 +86,9 @@ def one_line_errors() -> Iterator[None]:
     error is a fault of the program, and keeps its traceback. A :class:`Remark` is
     printed as a line, once. Other warnings, talk among developers, are not.
     """
+    if signal.getsignal(signal.SIGINT) is _leave:
+        # From here on there may be something to tidy up.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need be no text.

@@ -1,10 +1,13 @@
 """What all command-line tools do with outputs and arguments, before any work."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.tools import TOOLS, run_tool
+from tests.tools import NAMES, TOOLS, run_tool
 
 CONFIG = TOOLS.parent / 'configs' / 'ssdlite_mnv3_small_demo.py'
 
@@ -106,3 +109,23 @@ def test_places_that_may_only_be_read(
     remount('ro')
     line = refused(name, small_disk / 'new.md', capsys)
     assert 'Read-only file system' in line and str(small_disk) in line
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_ctrl_c_ends_what_is_still_importing(name: str, tmp_path: Path) -> None:
+    """NumPy stands for what every tool imports first of what takes long."""
+    (tmp_path / 'numpy.py').write_text(
+        'import os, signal\n'
+        'try:\n'
+        '    os.kill(os.getpid(), signal.SIGINT)\n'
+        '    for _ in range(1000): pass\n'
+        'except BaseException:\n'
+        "    raise ImportError('it is broken')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, TOOLS / name],
+        env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{TOOLS.parent}'},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, 'interrupted\n')

@@ -15,12 +15,15 @@ from collections.abc import Sequence
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
 from mmnv3.benchmark.latency import benchmark_latency
 from mmnv3.benchmark.timed_model import DEVICES, Request
 from mmnv3.benchmark.training import benchmark_training
 from mmnv3.deploy.runtime import BACKENDS, PRECISIONS
-from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 
 

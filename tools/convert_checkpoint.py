@@ -11,6 +11,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from rich.console import Console
 
 from mmnv3 import arguments
@@ -30,7 +34,6 @@ from mmnv3.convert.pipeline_config import parse_pipeline
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.engine.zoo import local_file
-from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output, whole_or_absent
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
-from mmnv3.errors import one_line_errors
 
 HELP = {
     'train': 'training pictures',

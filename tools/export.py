@@ -12,12 +12,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from rich.console import Console
 
 from mmnv3 import arguments
 from mmnv3.deploy.export import FORMATS, export_config
 from mmnv3.deploy.runtime import PRECISIONS
-from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 
 

@@ -18,9 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 # A thread that waits by spinning would take its core from the next network's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
 from mmnv3.deploy.runtime import BACKENDS
-from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output
 from studies.latency.measure import DEFAULT_BACKENDS, DEFAULT_RUNS, measure_studies
 from studies.latency.page import correlation_lines, write_page

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 # A thread that waits by spinning would take its core from the next layer's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
 from mmnv3.deploy.runtime import BACKENDS
-from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 from mmnv3.search.latency.check import check_configs
 from mmnv3.search.latency.measuring import measure_configs

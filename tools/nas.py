@@ -13,11 +13,14 @@ from pathlib import Path
 # A thread that waits by spinning holds a core that data loading could use.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from rich.console import Console
 
 from mmnv3 import arguments
 from mmnv3.engine.config import read_config
-from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 from mmnv3.search.configs import Budget
 from mmnv3.search.nas.config_search import NASPlan, search_config

@@ -13,8 +13,11 @@ from pathlib import Path
 # The studies stand beside the package, not in it.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
-from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output
 from studies.paper.page import render_page, render_tables, write_page
 

@@ -11,9 +11,12 @@ import ast
 import time
 from collections.abc import Sequence
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import Predictor, arguments
 from mmnv3.deploy.predict_files import predict_files
-from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 from mmnv3.memory import keep_freed_memory
 

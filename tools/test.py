@@ -8,6 +8,10 @@ Example:
 
 from collections.abc import Sequence
 
+from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
 from mmnv3.deploy.exported_model import is_exported, set_exported
 from mmnv3.engine.launch import (
@@ -18,7 +22,6 @@ from mmnv3.engine.launch import (
     set_drawing,
     set_tta,
 )
-from mmnv3.errors import UserError, one_line_errors
 from mmnv3.files import check_output
 
 

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 # on the same cores that costs training a tenth of its time, or most of it.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mmnv3.errors import end_on_ctrl_c, one_line_errors
+
+end_on_ctrl_c(__name__)
+
 from mmnv3 import arguments
 from mmnv3.engine.launch import (
     base_parser,
@@ -20,7 +24,6 @@ from mmnv3.engine.launch import (
     set_auto_scale_lr,
     set_resume,
 )
-from mmnv3.errors import one_line_errors
 
 
 @one_line_errors()
