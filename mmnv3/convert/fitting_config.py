@@ -89,12 +89,18 @@ def write_fitting_config(
     if head == 'bbox_head' and classes == 90:
         lines += [
             '',
-            '# The names of all ids of COCO, also of those that it never used. To test',
-            '# on COCO, convert with --classes 80.',
-            f'metainfo = dict(classes={coco_names()!r})',
+            '# The names of all ids of COCO, also of those that it never used.',
+            'metainfo = dict(',
+            f'    classes={coco_names()!r},',
+            f'    unused={tuple(_UNUSED_NAMES.values())!r},',
+            ')',
             *(
                 f'{part}_dataloader = dict(dataset=dict(metainfo=metainfo))'
                 for part in ('train', 'val', 'test')
+            ),
+            *(
+                f"{part}_evaluator = dict(type='mmnv3.CocoMetricByName')"
+                for part in ('val', 'test')
             ),
         ]
     return '\n'.join([*lines, ''])

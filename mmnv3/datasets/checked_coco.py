@@ -22,6 +22,8 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
 
     Args:
         **kwargs: Those of ``CocoDataset``; ``test_mode`` also as ``CheckedPipeline``.
+            ``metainfo.unused`` names those of its classes that a file need not have, as
+            the ids that COCO announced and never used; the others keep their labels.
 
     Raises:
         UserError: When the annotation file is missing or not COCO's, when it lacks a
@@ -46,13 +48,15 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
         data = read_coco(path, self.ann_file, self.test_mode)
         classes = list(self.metainfo['classes'])
         names = [category['name'] for category in data['categories']]
-        if missing := [name for name in classes if name not in names]:
+        unused = self.metainfo.get('unused', ())
+        required = [name for name in classes if name not in unused]
+        if missing := [name for name in required if name not in names]:
             raise UserError(
                 f'{self.ann_file} has no category {missing[0]!r}; it has '
                 f'{", ".join(map(repr, names))}: set metainfo.classes and num_classes'
             )
         ordered = [name for name in names if name in classes]
-        if ordered != classes:
+        if ordered != [name for name in classes if name in names]:
             raise UserError(
                 f'{self.ann_file} lists its categories as {", ".join(ordered)}; '
                 'metainfo.classes must have the same order'
@@ -64,7 +68,7 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-        api = COCO()
+        api = _NumberedCOCO()
         api.dataset = data
         api.createIndex()
         api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
@@ -87,6 +91,19 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
                 level=logging.WARNING,
             )
         return kept
+
+
+class _NumberedCOCO(COCO):
+    """Gives a class that the file has not an id that nothing has, in its place."""
+
+    def get_cat_ids(
+        self, cat_names: Any = (), sup_names: Any = (), cat_ids: Any = ()
+    ) -> list:
+        """The ids of categories; of those that are named in the order of the names."""
+        if not cat_names or sup_names or cat_ids:
+            return super().get_cat_ids(cat_names, sup_names, cat_ids)
+        ids = {category['name']: category['id'] for category in self.cats.values()}
+        return [ids.get(name, ('unused', name)) for name in cat_names]
 
 
 def _dropped(data: dict[str, Any], known: set[int]) -> Counter[str]:

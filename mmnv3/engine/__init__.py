@@ -4,6 +4,7 @@ The registries import this package for what configs name in it.
 """
 
 import mmnv3.engine.addresses  # noqa: F401, adds addresses to mmengine's
+from mmnv3.engine.coco_by_name import CocoMetricByName
 from mmnv3.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mmnv3.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmnv3.engine.hooks.class_count_hook import ClassCountHook
@@ -24,6 +25,7 @@ __all__ = [
     'CheckpointFitHook',
     'ClassCountHook',
     'ClsVisualizationHook',
+    'CocoMetricByName',
     'CurvesHook',
     'DetectionVisualizer',
     'KeepMemoryHook',

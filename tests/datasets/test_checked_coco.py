@@ -10,9 +10,10 @@ from mmnv3.errors import UserError
 
 
 def annotation(index: int, bbox: list[float], **other: object) -> dict:
-    return dict(
+    given = dict(
         id=index, image_id=1, category_id=1, bbox=bbox, area=bbox[2] * bbox[3],
-        iscrowd=0, **other)  # fmt: skip
+        iscrowd=0)  # fmt: skip
+    return {**given, **other}
 
 
 def coco(**changes: object) -> dict:
@@ -40,6 +41,21 @@ def build(
 def test_a_good_file_loads(tmp_path: Path) -> None:
     dataset = build(tmp_path, coco())
     assert dataset.get_data_info(0)['instances'][0]['bbox'] == [10, 10, 30, 30]
+
+
+def test_a_class_that_no_file_has_keeps_its_place(tmp_path: Path) -> None:
+    annotations = [annotation(1, [10, 10, 20, 20], category_id=5)]
+    (tmp_path / 'ann.json').write_text(json.dumps(coco(annotations=annotations)))
+    settings = dict(
+        ann_file=str(tmp_path / 'ann.json'),
+        data_prefix=dict(img=str(tmp_path)),
+        filter_cfg=dict(filter_empty_gt=True),
+    )
+    metainfo = dict(classes=('cat', 'unicorn', 'dog'), unused=('unicorn',))
+    dataset = CheckedCocoDataset(metainfo=metainfo, **settings)
+    assert dataset.get_data_info(0)['instances'][0]['bbox_label'] == 2
+    with pytest.raises(UserError, match="no category 'unicorn'"):
+        CheckedCocoDataset(metainfo=dict(classes=metainfo['classes']), **settings)
 
 
 @pytest.mark.parametrize(

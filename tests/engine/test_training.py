@@ -216,9 +216,7 @@ def test_fine_tuning_leaves_the_head_behind_and_says_so(
         'train_cfg.max_iters=1',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert 'iter_6.pth fits in part (12 of another shape' in (
-        done.stdout + done.stderr
-    )
+    assert 'iter_6.pth fits in part (12 of another shape' in (done.stdout + done.stderr)
 
 
 @pytest.mark.slow
