@@ -26,12 +26,14 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 from mmengine.visualization import Visualizer
+from safetensors.torch import save_file
 from torch import nn
 
 from mmnv3.arch import follow_backbone
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.engine.build import build_model
+from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.engine.config import read_config
 from tests.models.parity import calibrate_norms
 
@@ -483,8 +485,10 @@ def test_tools_of_mmseg(segmenter: Door, tmp_path: Path) -> None:
         '--output-dir', out, '--not-show',
     )  # fmt: skip
     assert len(list(out.glob('*.jpg'))) == 4
+    weights = tmp_path / 'weights.safetensors'
+    save_file(read_checkpoint(segmenter.checkpoint).state, weights)
     segmenter.run(
-        'test.py', segmenter.config, segmenter.checkpoint, '--work-dir', tmp_path,
+        'test.py', segmenter.config, weights, '--work-dir', tmp_path,
         '--show-dir', tmp_path / 'shown',
     )  # fmt: skip
     assert list(tmp_path.glob('shown/**/*.png'))
@@ -508,6 +512,12 @@ def test_tools_of_mmpretrain(
     )  # fmt: skip
     assert len(list(out.glob('**/*.jpg'))) == 4
     capsys.readouterr()
+    classifier.run(
+        'visualization/vis_scheduler.py', classifier.config, '--not-show',
+        '--save-path', tmp_path / 'rate.png', '--dataset-size', 1280,
+        '--cfg-options', 'train_cfg.max_epochs=1',
+    )  # fmt: skip
+    assert (tmp_path / 'rate.png').is_file()
     classifier.run(
         'analysis_tools/get_flops.py', classifier.config, '--shape', SIDE, SIDE
     )
