@@ -12,7 +12,7 @@ from mmnv3.convert.formats import CheckpointFormat
 from mmnv3.convert.recognition import Misfit, MisfitError
 from mmnv3.engine.checkpoints import compare_states
 from mmnv3.errors import UserError
-from mmnv3.models.layers import Conv2dSame
+from mmnv3.models.layers import GATES, Conv2dSame
 
 
 def trained_with(form: CheckpointFormat, source: str | Path) -> tuple[float, str]:
@@ -77,7 +77,9 @@ def _other_padding(
 def _other_gate(form: CheckpointFormat, source: str | Path, backbone: nn.Module) -> str:
     """A sentence where squeeze-and-excites have other gates, '' where they do not."""
     gates = {block.se.gate for block in backbone.spec.blocks if block.se}
-    if form.project == 'tflite' or gates <= {form.gate, 'sigmoid'}:
+    # Of a quantised classifier nobody can say which it had.
+    known = (form.project, form.task) != ('tflite', 'classification')
+    if not known or gates <= {form.gate, 'sigmoid'}:
         return ''
     return (
         f'{source} was trained with gate={form.gate!r}, and the config has '
@@ -85,15 +87,34 @@ def _other_gate(form: CheckpointFormat, source: str | Path, backbone: nn.Module)
     )
 
 
+def _other_head(
+    form: CheckpointFormat, source: str | Path, head: nn.Module | None
+) -> str:
+    """A sentence where a segmenter's head has another gate, '' where it has not."""
+    ours = getattr(head, 'gate', None)
+    if form.project != 'tensorflow' or ours is None:
+        return ''
+    if isinstance(ours, GATES[form.gate]):
+        return ''
+    return (
+        f'{source} was trained with gate={form.gate!r} and another window in '
+        'decode_head; use configs/lraspp_mnv3_*_cityscapes_google.py, or set them'
+    )
+
+
 def list_differences(
-    form: CheckpointFormat, source: str | Path, backbone: nn.Module
+    form: CheckpointFormat,
+    source: str | Path,
+    backbone: nn.Module,
+    head: nn.Module | None = None,
 ) -> list[str]:
-    """Settings of a backbone that are not those its weights were trained with.
+    """Settings of a model that are not those its weights were trained with.
 
     Args:
         form: The file's format.
         source: Its name.
         backbone: A ``MobileNetV3``.
+        head: Of a segmenter, if it has weights from the file too.
 
     Returns:
         One sentence each, empty where all agrees.
@@ -102,6 +123,7 @@ def list_differences(
         _other_eps(form, source, backbone),
         _other_padding(form, source, backbone),
         _other_gate(form, source, backbone),
+        _other_head(form, source, head),
     )
     return [text for text in found if text]
 
@@ -135,4 +157,5 @@ def check_against(
     form = converted.network.form
     if text := _other_eps(form, source, model.backbone):
         raise UserError(f'{text}; nothing was converted')
-    return list_differences(form, source, model.backbone)
+    head = getattr(model, 'decode_head', None)
+    return list_differences(form, source, model.backbone, head)

@@ -46,4 +46,6 @@ def convert_for(
         except UserError as error:
             if not keeps_classes:
                 raise UserError(f'{source}: {error}') from None
-    return converted, list_differences(converted.network.form, source, backbone)
+    head = getattr(model, 'decode_head', None)
+    form = converted.network.form
+    return converted, list_differences(form, source, backbone, head)

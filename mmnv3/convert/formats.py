@@ -162,6 +162,18 @@ def _tensorflow_detector() -> tuple[tuple[Part, ...], ...]:
     )
 
 
+def _tflite_detector() -> tuple[tuple[Part, ...], ...]:
+    parts = _detector(
+        lambda level, place: f'extra.{level}.{place}',
+        lambda ours, level: (f'{ours}.{level}.0', f'{ours}.{level}.1'),
+        lambda name: (name, name),
+    )
+    return tuple(
+        tuple(Part(part.ours, part.conv, folded=bool(part.norm)) for part in group)
+        for group in parts
+    )
+
+
 def _our_detector() -> tuple[tuple[Part, ...], ...]:
     return tuple(
         tuple(
@@ -321,6 +333,12 @@ FORMATS = (
     CheckpointFormat(
         'tflite', 'classification', '0.weight',
         _prefixed(naming.tflite, ''), widths=_WIDTHS, padding='same',
+    ),
+    CheckpointFormat(
+        'tflite', 'detection', 'extra.0.0.weight',
+        _prefixed(naming.tflite_backbone, 'backbone.'), _tflite_detector(),
+        widths=_WIDTHS, tails=('detection', None), padding='same',
+        gate='hsigmoid_tf', layout='tensorflow',
     ),
 )  # fmt: skip
 

@@ -249,15 +249,21 @@ def tensorflow(spec: NetSpec, prefix: str = 'MobilenetV3/') -> Iterator[Part]:
 
 def tflite(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
     """Numbers in the order of computation, the classifier's head included."""
+    backbone = list(tflite_backbone(spec, prefix))
+    yield from backbone
+    heads = ('head.hidden', 'head.fc')[0 if spec.head else 1 :]
+    for number, name in enumerate(heads, len(backbone)):
+        yield Part(name, f'{prefix}{number}')
+
+
+def tflite_backbone(spec: NetSpec, prefix: str = '') -> Iterator[Part]:
+    """Numbers in the order of computation."""
     number = 0
     for stage, layers in _stages(spec).items():
         for layer in layers:
             name = f'backbone.{stage}.{layer}'.rstrip('.')
             yield Part(name, f'{prefix}{number}', folded='se.' not in layer)
             number += 1
-    for name in ('head.hidden', 'head.fc')[0 if spec.head else 1 :]:
-        yield Part(name, f'{prefix}{number}')
-        number += 1
 
 
 def _part(stage: str, layer: str, names: _Names) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,3 +184,15 @@ def test_graphs_and_safetensors_are_read_where_ours_are(tmp_path: Path) -> None:
     graph.write_bytes(graph.read_bytes()[:-100])
     with pytest.raises(UserError, match=r'graph\.pb is no frozen graph'):
         build_model(config, options, str(graph))
+
+
+def test_a_segmenter_of_tensorflow_wants_its_head(tmp_path: Path) -> None:
+    graph = tmp_path / 'graph.pb'
+    variables = Sample('segmenter', 0.01).variables
+    graph.write_bytes(write_graph(variables).SerializeToString())
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', Remark)
+        google = 'configs/lraspp_mnv3_small_cityscapes_google.py'
+        build_model(google, checkpoint=str(graph))
+    with pytest.warns(Remark, match='and another window in decode_head'):
+        build_model('configs/lraspp_mnv3_small_cityscapes.py', checkpoint=str(graph))
