@@ -130,7 +130,12 @@ def _members(archive: tarfile.TarFile, path: str) -> list[tarfile.TarInfo]:
                 f'{path}: the path {member.name!r} leads out of the archive; download '
                 'it from where it is published'
             )
-    return [member for member in members if member.isfile()]
+    # What macOS keeps of a file besides its content begins so.
+    return [
+        member
+        for member in members
+        if member.isfile() and not PurePosixPath(member.name).name.startswith('._')
+    ]
 
 
 def _graph_member(archive: tarfile.TarFile, path: str) -> tarfile.TarInfo:

@@ -24,6 +24,7 @@ from mmnv3.convert import to_ours
 from mmnv3.convert.foreign import convert_for
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import read_checkpoint, write_checkpoint
+from mmnv3.engine.hooks import checkpoint_fit_hook
 from mmnv3.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mmnv3.errors import Remark, UserError
 from tests.convert.test_frozen_graph import Sample, write_graph
@@ -142,13 +143,21 @@ def start_from(model: nn.Module, checkpoint: dict, trains: bool) -> None:
     CheckpointFitHook().after_load_checkpoint(runner, checkpoint)
 
 
-def test_training_starts_from_a_whole_foreign_detector(caplog) -> None:
+@pytest.mark.usefixtures('torchvision_here')
+def test_training_starts_from_a_whole_foreign_detector(monkeypatch) -> None:
     """All layers are taken but those that tell other classes apart."""
     options = {'model.bbox_head.num_classes': 3}
     model = build_model(DETECTOR_CONFIG, options)
     given = random_model(DETECTOR, 91).state_dict()
-    checkpoint = dict(given)
+    # As a Runner fetches and loads it.
+    checkpoint = CheckpointLoader.load_checkpoint(f'torchvision://{DETECTOR}', 'cpu')
+    logged: list[str] = []
+    monkeypatch.setattr(
+        checkpoint_fit_hook, 'print_log', lambda text, **_: logged.append(text)
+    )
     start_from(model, checkpoint, trains=True)
+    names = ', '.join(f'bbox_head.cls_convs.{level}.1' for level in range(6))
+    assert f'these keep their initialisation: {names}' in logged[-1]
     taken = checkpoint['state_dict']
     wanted = model.state_dict()
     fits = {key for key in wanted if taken[key].shape == wanted[key].shape}

@@ -176,6 +176,9 @@ def test_an_archive_of_the_zoo_with_its_pipeline(sample, tmp_path: Path) -> None
         tmp_path / f'{folder}.tar.gz',
         {
             f'{folder}/model.ckpt.index': b'',
+            # As archives made by macOS have it.
+            f'{folder}/._frozen_inference_graph.pb': b'',
+            f'{folder}/._pipeline.config': b'',
             f'{folder}/frozen_inference_graph.pb': write_graph(
                 sample('detector').variables
             ).SerializeToString(),
