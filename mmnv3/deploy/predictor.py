@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.pipeline import Pipeline
+from mmnv3.deploy.progress import Skipped, progress_line
 from mmnv3.deploy.results import Result
 from mmnv3.deploy.runtime import file_format
 from mmnv3.deploy.sources import ConfigSource, FileSource, Source
-from mmnv3.errors import Remark, UserError
+from mmnv3.errors import UserError
 from mmnv3.pictures import as_picture, list_files, read_picture
 from mmnv3.resizing import picture_size
 from mmnv3.size import Size
 
+K = TypeVar('K')
 T = TypeVar('T')
 R = TypeVar('R')
 Picture = str | Path | np.ndarray
 
 # Jobs in flight for each thread: one that it does and one that waits for it.
-_AHEAD = 2
+AHEAD = 2
 # Pipelines that there may be at once, on however few cores.
 _LEAST_PLACES = 4
-# Unreadable files that are named; the others are counted.
-_NAMED = 3
 
 
 class Predictor:
@@ -177,67 +174,77 @@ class Predictor:
 
     def stream(
         self,
-        files: Sequence[str | Path],
+        pictures: Iterable[Picture],
         progress: bool | None = None,
-        use: Callable[[Path, np.ndarray, Result], Any] | None = None,
-    ) -> Iterator[tuple[Path, Any]]:
-        """Predicts many files on all cores; only few pictures are in memory at a time.
+        use: Callable[[Any, np.ndarray, Result], Any] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Predicts many pictures on all cores; only few are in memory at a time.
 
-        Files that cannot be read are left out, and a warning at the end counts them.
+        Those that cannot be read are left out, and a warning at the end counts them.
 
         Args:
-            files: The pictures' files.
+            pictures: Files and arrays. Any iterator will do, which is asked for the
+                next picture when there is room for it.
             progress: Whether to show a progress bar; None does on a terminal.
-            use: Takes file, picture and result, in a thread of its own, and returns
+            use: Takes key, picture and result, in a thread of its own, and returns
                 what comes out instead of the result.
 
         Yields:
-            Files and results, in order.
+            Keys and results, in order. A file's key is its path, an array's its place
+            among the pictures, from 0.
 
         Raises:
-            UserError: When none of the files can be read.
+            UserError: When none of the pictures can be read.
         """
-        paths = [Path(file) for file in files]
-        skipped: list[UserError] = []
-        with _bar(len(paths), progress) as advance:
-            for outcomes in self._outcomes(paths, use or _only_result):
-                for file, outcome in outcomes:
-                    advance()
-                    if isinstance(outcome, UserError):
-                        skipped.append(outcome)
-                    else:
-                        yield file, outcome
-        if not skipped:
-            return
-        named = '; '.join(map(str, skipped[:_NAMED]))
-        more = '; …' if len(skipped) > _NAMED else ''
-        told = f'{len(skipped)} of {len(paths)} files skipped: {named}{more}'
-        if len(skipped) == len(paths):
-            raise UserError(told)
-        warnings.warn(told, Remark, stacklevel=2)
+        total = len(pictures) if isinstance(pictures, Sequence) else None
+        skipped = Skipped()
+        with progress_line(total, progress) as line:
+            for key, outcome in self.outcomes(_with_keys(pictures), use):
+                line.advance()
+                if skipped.take(outcome):
+                    continue
+                yield key, outcome
+        skipped.tell()
 
-    def _outcomes(
-        self, files: list[Path], use: Callable[[Path, np.ndarray, Result], Any]
-    ) -> Iterator[list[tuple[Path, Any]]]:
-        """What becomes of files, chunk by chunk; an error where one is unreadable."""
-        unreadable = []
-        for file in files:
-            first = _read_or_error(file)
+    def outcomes(
+        self,
+        pictures: Iterable[tuple[K, Picture | UserError]],
+        use: Callable[[K, np.ndarray, Result], Any] | None = None,
+        ahead: int = AHEAD,
+    ) -> Iterator[tuple[K, Any]]:
+        """What becomes of pictures; see :meth:`stream`, which tells what was skipped.
+
+        Args:
+            pictures: Keys and pictures; an error stands for one that cannot be read.
+            use: See :meth:`stream`.
+            ahead: How many calls of the network may wait or be done at once, for each
+                core.
+
+        Yields:
+            Keys, and what became of each: a result, what ``use`` returned, or the
+            error that says why it cannot be read.
+        """
+        pictures = iter(pictures)
+        for key, picture in pictures:
+            first = _read_or_error(picture)
             if isinstance(first, np.ndarray):
                 break
-            unreadable.append((file, first))
+            yield key, first
         else:
-            yield unreadable
             return
         with self._pipeline(first) as pipeline:
             batch = pipeline.info.batch
-        chunks = [files[at : at + batch] for at in range(0, len(files), batch)]
+        chunks = _chunks(chain([(key, first)], pictures), batch)
         cores = self.threads or _cores()
-        workers = 1 if self._source.one_at_a_time else min(cores, len(chunks))
+        # Where there are few, not all cores need a model.
+        few = list(islice(chunks, cores))
+        workers = 1 if self._source.one_at_a_time else len(few)
         idle: SimpleQueue[Pipeline] = SimpleQueue()
         for _ in range(workers):
             idle.put(self._start(cores if workers == 1 else 1))
-        yield from _in_threads(partial(_predict_files, idle, use), chunks, workers)
+        job = partial(_predict_chunk, idle, use or _only_result)
+        for found in _in_threads(job, chain(few, chunks), workers, ahead):
+            yield from found
 
     def _predict(self, pictures: list[np.ndarray]) -> list[Result]:
         if not pictures:
@@ -314,32 +321,44 @@ def _read(picture: Picture) -> np.ndarray:
     )
 
 
-def _read_or_error(file: Path) -> np.ndarray | UserError:
+def _read_or_error(picture: Picture | UserError) -> np.ndarray | UserError:
+    if isinstance(picture, UserError):
+        return picture
     try:
-        return read_picture(file)
+        return _read(picture)
     except UserError as error:
         return error
 
 
-def _predict_files(
+def _with_keys(pictures: Iterable[Picture]) -> Iterator[tuple[Any, Picture]]:
+    for number, picture in enumerate(pictures):
+        yield Path(picture) if isinstance(picture, (str, Path)) else number, picture
+
+
+def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while chunk := list(islice(items, size)):
+        yield chunk
+
+
+def _predict_chunk(
     idle: SimpleQueue[Pipeline],
-    use: Callable[[Path, np.ndarray, Result], Any],
-    files: list[Path],
-) -> list[tuple[Path, Any]]:
-    """Predicts a chunk by an idle pipeline; errors stand for unreadable files."""
-    pictures = [_read_or_error(file) for file in files]
+    use: Callable[[K, np.ndarray, Result], Any],
+    chunk: list[tuple[K, Picture | UserError]],
+) -> list[tuple[K, Any]]:
+    """Predicts a chunk by an idle pipeline; errors stand for unreadable pictures."""
+    pictures = [_read_or_error(picture) for _, picture in chunk]
     pipeline = idle.get()
     try:
         found = iter(pipeline([p for p in pictures if isinstance(p, np.ndarray)]))
     finally:
         idle.put(pipeline)
     return [
-        (file, use(file, p, next(found)) if isinstance(p, np.ndarray) else p)
-        for file, p in zip(files, pictures)
+        (key, use(key, p, next(found)) if isinstance(p, np.ndarray) else p)
+        for (key, _), p in zip(chunk, pictures)
     ]
 
 
-def _only_result(file: Path, picture: np.ndarray, result: Result) -> Result:
+def _only_result(key: Any, picture: np.ndarray, result: Result) -> Result:
     return result
 
 
@@ -350,28 +369,19 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-@contextmanager
-def _bar(total: int, shown: bool | None) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error; gives what advances it."""
-    if not (sys.stderr.isatty() if shown is None else shown):
-        yield lambda: None
-        return
-    columns = TextColumn('{task.completed}/{task.total}'), TimeRemainingColumn()
-    with Progress(BarColumn(), *columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task('', total=total)
-        yield lambda: progress.advance(task)
-
-
-def _in_threads(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def _in_threads(
+    job: Callable[[T], R], items: Iterable[T], workers: int, ahead: int
+) -> Iterator[R]:
     """Does a job on every item, in threads.
 
-    At most two items for each thread are begun before their results are taken. PyTorch
-    uses one thread inside each.
+    PyTorch uses one thread inside each.
 
     Args:
         job: What is done; an error ends the stream.
-        items: What it is done on.
+        items: What it is done on. The next is asked for when there is room for it and
+            the results that are ready have been taken.
         workers: Threads.
+        ahead: Items for each thread that are begun before their results are taken.
 
     Yields:
         What it returns, in the order of the items.
@@ -380,12 +390,13 @@ def _in_threads(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iter
     pool = ThreadPoolExecutor(
         workers, 'mmnv3', initializer=torch.set_num_threads, initargs=(1,)
     )
-    pending: deque = deque()
+    pending: deque[Future[R]] = deque()
     try:
         for item in items:
-            if len(pending) == _AHEAD * workers:
-                yield pending.popleft().result()
             pending.append(pool.submit(job, item))
+            # An iterator may take its time for the next.
+            while pending and (len(pending) == ahead * workers or pending[0].done()):
+                yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -387,3 +388,43 @@ def test_an_abandoned_stream_frees_its_threads(tmp_path) -> None:
     next(found)
     del found
     assert not [t for t in threading.enumerate() if t.name.startswith('mmnv3')]
+
+
+def test_any_iterator_is_a_stream(tmp_path) -> None:
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=2)
+    cv2.imwrite(str(tmp_path / 'a.png'), noise(60, 40))
+    taken = []
+
+    def pictures():
+        for number in range(1000):
+            taken.append(number)
+            yield tmp_path / 'a.png' if number == 1 else noise(60, 40, number)
+
+    found = predict.stream(pictures())
+    assert not taken
+    first = [next(found) for _ in range(3)]
+    assert [key for key, _ in first] == [0, tmp_path / 'a.png', 2]
+    np.testing.assert_array_equal(first[2][1].boxes, predict(noise(60, 40, 2)).boxes)
+    # Three, and two for each of two threads.
+    assert len(taken) <= 3 + 4
+    found.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith('mmnv3')]
+    assert list(predict.stream(iter([]))) == []
+    with pytest.warns(Remark, match='1 of 2 files skipped: a picture is a uint8'):
+        assert len(list(predict.stream([noise(60, 40), np.zeros(3)]))) == 1
+
+
+def test_a_slow_iterator_does_not_hold_back_what_is_ready(tmp_path) -> None:
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=1)
+    used, seen = threading.Event(), threading.Event()
+
+    def camera():
+        yield noise(60, 40)
+        assert used.wait(60)
+        time.sleep(0.2)  # What was used is handed over a moment later.
+        yield noise(60, 40)
+        assert seen.wait(60)
+        yield noise(60, 40)
+
+    for _ in predict.stream(camera(), use=lambda *_: used.set()):
+        seen.set()
