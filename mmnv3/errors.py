@@ -8,14 +8,15 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-# Exit statuses: argparse's for what is wrong, the shell's for Ctrl-C.
-WRONG, INTERRUPTED = 2, 130
+# Exit statuses: argparse's for what is wrong, the shell's for Ctrl-C and SIGTERM.
+WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
 
 # What a person can do about what the system refuses.
 _REMEDIES = {
@@ -76,6 +77,31 @@ def _leave(*_: object) -> NoReturn:
     os._exit(INTERRUPTED)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, told as Ctrl-C is, so that files are closed."""
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Lets SIGTERM tidy up meanwhile as Ctrl-C does, by :class:`Terminated`.
+
+    Processes that are forked inside inherit that. Of other threads than the main one
+    nothing is done, as Python leaves signals to it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What goes round the ``main`` of every command-line tool.
@@ -99,6 +125,8 @@ def one_line_errors() -> Iterator[None]:
             yield
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, Terminated):
+            _end('terminated', TERMINATED)
         if _was_interrupted(error):
             _end('interrupted', INTERRUPTED)
         line = _find_line(error)

@@ -137,13 +137,13 @@ def check_output(
     try:
         if not folder:
             target = _regular_file(path)
-            _try_writing(target.parent)
+            check_room(target.parent)
             if target.exists() and not os.access(target, os.W_OK):
                 raise _of_file(errno.EACCES, path)
         elif os.path.lexists(path) and not path.is_dir():
             raise UserError(f'{path} is no folder; name another')
         else:
-            _try_writing(path)
+            check_room(path)
     except UserError as error:
         raise UserError(f'{option} {error}') from None
     except OSError as error:
@@ -178,7 +178,7 @@ def _overwrites(path: Path, given: Path) -> bool:
     return source.exists() and place.samefile(source)
 
 
-def _try_writing(folder: Path) -> None:
+def check_room(folder: Path) -> None:
     """Writes a block into a folder, or into the nearest that is there, and removes it.
 
     Raises:
@@ -200,7 +200,7 @@ def _try_writing(folder: Path) -> None:
 def _refuse_full_disk(folder: Path, path: Path, error: Exception) -> None:
     """Raises what the system says of a full disk, where a library said it unclearly."""
     try:
-        _try_writing(folder)
+        check_room(folder)
     except OSError as refusal:
         raise _of_file(refusal.errno or errno.EIO, path) from error
 

@@ -1,4 +1,4 @@
-"""Finds boxes, masks or classes in pictures, and draws them.
+"""Finds boxes, masks or classes in pictures and videos, and draws them.
 
 Example:
     python tools/predict.py small.onnx pictures/ --out drawn
@@ -11,12 +11,19 @@ import ast
 import time
 from collections.abc import Sequence
 
-from mmnv3.errors import end_on_ctrl_c, one_line_errors
+from mmnv3.errors import end_on_ctrl_c, interrupt_on_sigterm, one_line_errors
 
 end_on_ctrl_c(__name__)
 
 from mmnv3 import Predictor, arguments
 from mmnv3.deploy.predict_files import predict_files
+from mmnv3.deploy.writers import (
+    SAVE_FORMATS,
+    CocoIds,
+    crop_writer,
+    json_writer,
+    save_writer,
+)
 from mmnv3.files import check_output
 from mmnv3.memory import keep_freed_memory
 
@@ -31,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=arguments.name,
         nargs='+',
         metavar='IMAGES',
-        help='files, or folders with all inside',
+        help='pictures, videos, folders with all inside, the number of a camera (0), '
+        'or the address of a stream',
     )
     parser.add_argument(
         '--checkpoint',
@@ -62,9 +70,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--out', type=arguments.name, help='folder to draw into')
     parser.add_argument(
+        '--show', action='store_true', help='show what is drawn in a window'
+    )
+    parser.add_argument(
         '--json',
         type=arguments.name,
         help='file to write what was found to; of .jsonl each picture is a line',
+    )
+    parser.add_argument(
+        '--save-format',
+        nargs='+',
+        default=[],
+        choices=list(SAVE_FORMATS),
+        help='formats of other programs to write what was found in',
+    )
+    parser.add_argument(
+        '--save-dir',
+        type=arguments.name,
+        help='folder for them; by default that of --out',
+    )
+    parser.add_argument(
+        '--ann-file',
+        type=arguments.name,
+        help='COCO file whose ids the formats take; by default they count from 1',
+    )
+    parser.add_argument(
+        '--save-crops',
+        type=arguments.name,
+        metavar='FOLDER',
+        help='folder for a picture of every detection, in a folder of its class',
     )
     parser.add_argument(
         '--cfg-options',
@@ -74,8 +108,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='override settings of the config, as in model.test_cfg.max_per_img=300',
     )
     args = parser.parse_args(argv)
-    check_output('--out', args.out, folder=True)
-    check_output('--json', args.json, [args.model, args.checkpoint, *args.images])
+    save_dir = args.save_dir or args.out
+    if args.save_format and save_dir is None:
+        parser.error('--save-format needs a folder: --save-dir or --out')
+    for option in ('out', 'save_dir', 'save_crops'):
+        place = getattr(args, option)
+        check_output(f'--{option.replace("_", "-")}', place, folder=True)
+    inputs = args.model, args.checkpoint, args.ann_file, *args.images
+    check_output('--json', args.json, inputs)
+    ids = CocoIds(args.ann_file)
+    writers = [save_writer(name, save_dir, ids) for name in args.save_format]
+    if args.json:
+        writers.append(json_writer(args.json))
+    if args.save_crops:
+        writers.append(crop_writer(args.save_crops))
     keep_freed_memory()
     predictor = Predictor(
         args.model,
@@ -87,8 +133,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         options=dict(args.cfg_options) if args.cfg_options else None,
     )
     begin = time.perf_counter()
-    count = predict_files(predictor, args.images, args.out, args.json, args.score_thr)
+    with interrupt_on_sigterm():
+        count = predict_files(
+            predictor,
+            args.images,
+            args.out,
+            writers,
+            args.score_thr,
+            window=args.show,
+        )
     seconds = time.perf_counter() - begin
+    ids.tell()
     print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
 
 

@@ -32,6 +32,7 @@ def draw(
     result: Result,
     palette: Sequence[Colour] = (),
     threshold: float = 0.3,
+    keep_size: bool = False,
 ) -> np.ndarray:
     """Draws a result.
 
@@ -40,15 +41,24 @@ def draw(
         result: What was found in it.
         palette: Colours of the classes, RGB; distinct ones where there are none.
         threshold: Detections that score more are drawn.
+        keep_size: Whether the result must have the picture's size, as a frame of a
+            video.
 
     Returns:
         The same kind of picture. A small one with detections is enlarged; a legend, or
-        the best classes, stand in a strip below.
+        the best classes, stand in a strip below. Where the size is kept, nothing is
+        enlarged, and the strip covers the lower part, half of the picture at most.
     """
     if not palette:
         palette = distinct_colours(len(result.classes))
     rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    drawn = _DRAW[type(result)](rgb, result, palette, threshold)
+    enlarge = 1 if keep_size else max(1, round(_ROOM / max(rgb.shape[:2])))
+    drawn = _DRAW[type(result)](rgb, result, palette, threshold, enlarge)
+    if keep_size:
+        height, width = rgb.shape[:2]
+        strip = drawn[height:, :width][: height // 2]
+        drawn = drawn[:height, :width].copy()
+        drawn[height - len(strip) :] = strip
     return cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
 
 
@@ -63,10 +73,13 @@ def distinct_colours(count: int) -> list[Colour]:
 
 
 def _draw_boxes(
-    rgb: np.ndarray, result: Detections, palette: Sequence[Colour], threshold: float
+    rgb: np.ndarray,
+    result: Detections,
+    palette: Sequence[Colour],
+    threshold: float,
+    enlarge: int,
 ) -> np.ndarray:
     # Whole factors keep the pixels as they are.
-    enlarge = max(1, round(_ROOM / max(rgb.shape[:2])))
     height, width = rgb.shape[0] * enlarge, rgb.shape[1] * enlarge
     rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC)
     shown = result.scores > threshold
@@ -101,7 +114,7 @@ def _draw_boxes(
 
 
 def _draw_mask(
-    rgb: np.ndarray, result: Segmentation, palette: Sequence[Colour], threshold: float
+    rgb: np.ndarray, result: Segmentation, palette: Sequence[Colour], *_: float
 ) -> np.ndarray:
     labels = np.unique(result.mask)
     drawn = draw_segmentation_masks(
@@ -118,7 +131,7 @@ def _draw_classes(
     rgb: np.ndarray,
     result: Classification,
     palette: Sequence[Colour],
-    threshold: float,
+    *_: float,
 ) -> np.ndarray:
     entries = {
         f'{result.classes[label].partition(",")[0]} {score:.2f}': palette[label]

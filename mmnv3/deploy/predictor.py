@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -211,7 +211,7 @@ class Predictor:
         pictures: Iterable[tuple[K, Picture | UserError]],
         use: Callable[[K, np.ndarray, Result], Any] | None = None,
         ahead: int = AHEAD,
-    ) -> Iterator[tuple[K, Any]]:
+    ) -> Generator[tuple[K, Any], None, None]:
         """What becomes of pictures; see :meth:`stream`, which tells what was skipped.
 
         Args:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
-    TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -72,6 +72,13 @@ class ProgressLine:
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
 
+    def expect(self, more: int) -> None:
+        """There are so many more, as a video that was opened announces."""
+        if self._progress is not None and self._task is not None:
+            total = self._progress.tasks[self._task].total
+            if total is not None:
+                self._progress.update(self._task, total=total + more)
+
 
 class _Speed(ProgressColumn):
     """Pictures a second, of the last half minute."""
@@ -95,7 +102,13 @@ def progress_line(total: int | None, shown: bool | None) -> Iterator[ProgressLin
     if not (sys.stderr.isatty() if shown is None else shown):
         yield ProgressLine(None, total)
         return
-    count = '{task.completed}' if total is None else '{task.completed}/{task.total}'
-    columns = TextColumn(count), _Speed(), TimeRemainingColumn()
-    with Progress(BarColumn(), *columns, console=Console(stderr=True)) as progress:
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        # What is printed into a file or pipe stays there.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as progress:
         yield ProgressLine(progress, total)

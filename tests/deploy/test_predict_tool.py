@@ -8,15 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mmnv3.deploy.predict_files import (
-    as_json,
-    check_targets,
-    collect,
-    in_words,
-    predict_files,
-)
+from mmnv3.deploy.places import check_targets, collect
+from mmnv3.deploy.predict_files import predict_files
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Classification, Segmentation
+from mmnv3.deploy.writers import as_json, in_words, json_writer
 from mmnv3.errors import Remark, UserError
 from tests.deploy.tiny import write_tiny
 from tests.tools import Completed, fork_tool
@@ -81,7 +77,7 @@ def test_what_cannot_be_predicted_or_drawn_is_told(exported, tmp_path) -> None:
         (([tmp_path / 'empty'],), 'empty: the folder is empty'),
         (([path], tmp_path), r'a\.png is one of the pictures; draw into another'),
         (([path], path), r'a\.png/a\.png cannot be written'),
-        (([path], None, path / 'a.json'), r'a\.json cannot be written'),
+        (([path], None, [json_writer(path / 'a.json')]), r'a\.json cannot be written'),
     ):
         with pytest.raises(UserError, match=message):
             predict_files(predict, *args)
@@ -126,7 +122,7 @@ def test_rows_are_written_as_they_come(tmp_path) -> None:
     files = [picture(tmp_path / f'{number}.png', number) for number in range(3)]
     whole, lines = tmp_path / 'a.json', tmp_path / 'a.jsonl'
     for path in (whole, lines):
-        predict_files(predict, files, None, path, tell=lambda line: None)
+        predict_files(predict, files, None, [json_writer(path)], tell=lambda line: None)
     rows = json.loads(whole.read_text())
     assert [row['file'] for row in rows] == list(map(str, files))
     assert [json.loads(line) for line in lines.read_text().splitlines()] == rows
@@ -136,7 +132,9 @@ def test_rows_are_written_as_they_come(tmp_path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_files(predict, files, None, tmp_path / 'b.json', tell=stop)
+        predict_files(
+            predict, files, None, [json_writer(tmp_path / 'b.json')], tell=stop
+        )
     assert not list(tmp_path.glob('b.json*'))
 
 
