@@ -41,8 +41,8 @@ from mmnv3.errors import Remark, UserError
 
 ROOT = Path(__file__).parents[2]
 DETECTOR = str(ROOT / 'configs/ssdlite_mnv3_small_coco.py')
-SEGMENTER = str(ROOT / 'configs/lraspp_mnv3_small_cityscapes.py')
-CLASSIFIER = str(ROOT / 'configs/mnv3_small_imagenet.py')
+SEGMENTER = str(ROOT / 'tests/configs/lraspp_shallow_cityscapes.py')
+CLASSIFIER = str(ROOT / 'tests/configs/classifier_shallow.py')
 SSDLITE = 'torchvision:ssdlite320_mobilenet_v3_large'
 
 
@@ -258,7 +258,7 @@ def test_rows_of_models_and_backends(
         np.testing.assert_allclose(row.whole_ms, whole)
         assert printed['whole_ms']['p50'] == pytest.approx(np.median(whole))
         assert printed['pictures_per_second'] == pytest.approx(1e3 / np.median(whole))
-        assert printed['params'] > 4e5 and printed['size_bytes'] > 1e6
+        assert printed['params'] > 2e5 and printed['size_bytes'] > 5e5
         assert printed['load_seconds'] > 0
         memory = printed['peak_memory_mib']
         assert 5 < memory['model'] < memory['total']

@@ -27,8 +27,8 @@ from mmnv3.memory import keep_freed_memory
 
 ROOT = Path(__file__).parents[2]
 DETECTOR = str(ROOT / 'configs/ssdlite_mnv3_small_coco.py')
-SEGMENTER = str(ROOT / 'configs/lraspp_mnv3_small_cityscapes.py')
-CLASSIFIER = str(ROOT / 'configs/mnv3_small_imagenet.py')
+SEGMENTER = str(ROOT / 'tests/configs/lraspp_shallow_cityscapes.py')
+CLASSIFIER = str(ROOT / 'tests/configs/classifier_shallow.py')
 SSDLITE = 'torchvision:ssdlite320_mobilenet_v3_large'
 
 

@@ -47,12 +47,12 @@ def detection(sets: Path) -> tuple[Case, dict]:
         'model.bbox_head.anchor_generator.input_size': (192, 160),
         'model.bbox_head.prior_prob': 0.2,
     }
-    return Case('configs/ssdlite_mnv3_small_demo.py', (192, 160), data), data
+    return Case('tests/configs/ssdlite_shallow.py', (192, 160), data), data
 
 
 def segmentation(sets: Path) -> tuple[Case, dict]:
     data = {'test_dataloader.dataset.data_root': f'{sets}/demo'}
-    return Case('configs/lraspp_mnv3_small_demo.py', (128, 128), data), data
+    return Case('tests/configs/lraspp_shallow.py', (128, 128), data), data
 
 
 def padded(sets: Path) -> tuple[Case, dict]:
@@ -61,7 +61,7 @@ def padded(sets: Path) -> tuple[Case, dict]:
         **segmentation(sets)[1],
         'model.data_preprocessor.test_cfg': dict(size=(160, 192)),
     }
-    return Case('configs/lraspp_mnv3_small_demo.py', (192, 160), data), data
+    return Case('tests/configs/lraspp_shallow.py', (192, 160), data), data
 
 
 def resized(sets: Path) -> tuple[Case, dict]:
@@ -77,7 +77,7 @@ def resized(sets: Path) -> tuple[Case, dict]:
         'test_dataloader.dataset.pipeline': steps,
         'model.test_cfg': dict(mode='slide', crop_size=(96, 96), stride=(64, 80)),
     }
-    return Case('configs/lraspp_mnv3_small_demo.py', (192, 160), data), data
+    return Case('tests/configs/lraspp_shallow.py', (192, 160), data), data
 
 
 def letterbox(sets: Path) -> tuple[Case, dict]:
@@ -115,7 +115,7 @@ def classification(sets: Path) -> tuple[Case, dict]:
         'model.data_preprocessor.num_classes': 3,
         'test_evaluator.topk': (1,),
     }
-    return Case('configs/mnv3_small_imagenet.py', (224, 224), data), data
+    return Case('tests/configs/classifier_shallow.py', (224, 224), data), data
 
 
 TASKS = dict(

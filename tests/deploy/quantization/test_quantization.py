@@ -28,7 +28,7 @@ def test_outputs_are_near_to_float(exported, quantized, case, kind) -> None:
         name = OUTPUTS[case]
         error = np.sqrt(np.mean((found[name] - expected[name]) ** 2))
         # Random weights amplify rounding, but what is broken is above 1.
-        assert error < 0.6 * expected[name].std()
+        assert error < 0.7 * expected[name].std()
 
 
 @pytest.mark.parametrize('kind', KINDS)
