@@ -299,21 +299,23 @@ def outlines(mask: np.ndarray) -> list[tuple[int, np.ndarray, float]]:
         without regard to holes. Centres of all pixels of a part are inside.
     """
     found = []
-    # OpenCV goes through the centres of the outermost pixels; of four for each pixel
-    # these are a quarter from its sides, and a single one has an area, too.
-    doubled = mask.repeat(2, 0).repeat(2, 1)
     for label in np.unique(mask):
-        # With parts that lie in holes of others.
-        parts, relations = cv2.findContours(
-            (doubled == label).astype(np.uint8),
-            cv2.RETR_CCOMP,
-            cv2.CHAIN_APPROX_SIMPLE,
+        # Of two that touch at a corner one would else have to lie in the other.
+        count, parts, boxes, _ = cv2.connectedComponentsWithStats(
+            (mask == label).astype(np.uint8), connectivity=4
         )
-        for part, (_, _, _, parent) in zip(parts, relations[0]):
-            if parent < 0:
-                outline = (part[:, 0] + 0.5) / 2
-                area = cv2.contourArea(outline.astype(np.float32))
-                found.append((int(label), outline, area))
+        for number in range(1, count):
+            left, top, width, height, _ = boxes[number]
+            part = parts[top : top + height, left : left + width] == number
+            # OpenCV goes through the centres of the outermost pixels; of four for each
+            # pixel these are a quarter from its sides, and a single one has an area.
+            doubled = part.repeat(2, 0).repeat(2, 1).astype(np.uint8)
+            [outline], _ = cv2.findContours(
+                doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+            )
+            corners = (outline[:, 0] + 0.5) / 2 + (left, top)
+            area = cv2.contourArea(corners.astype(np.float32))
+            found.append((int(label), corners, area))
     return sorted(found, key=lambda each: -each[2])
 
 
