@@ -161,8 +161,7 @@ def train_and_score(
                 f'{config.filename}: val_evaluator gives no {metric}; it gives '
                 f'{", ".join(watch.metrics)}'
             )
-        # As COCO's of a detector without a detection.
-        problem = f'it finds nothing in the pictures, and so has no {metric}'
+        problem = f'its val_evaluator gives nothing, and so no {metric}'
     if value is not None and not math.isfinite(value):
         problem = problem or f'{metric} is {value}'
     return Trial(

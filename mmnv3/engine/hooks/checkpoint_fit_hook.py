@@ -44,7 +44,6 @@ class CheckpointFitHook(Hook):
         resumes = trains and runner._resume
         if resumes:
             check_training_state(checkpoint, name)
-            _refuse_other_training(runner, checkpoint, name)
         model = runner.model
         # mmengine looks for the weights inside of these.
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
@@ -65,6 +64,9 @@ class CheckpointFitHook(Hook):
                 for text in remarks:
                     print_log(text, logger='current', level=logging.WARNING)
         if not differences:
+            # Another network has other parameter groups, and is told first.
+            if resumes:
+                _refuse_other_training(runner, checkpoint, name)
             return
         if (
             trains
