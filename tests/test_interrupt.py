@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
+from mmnv3.deploy.video import write_video
 from mmnv3.search.latency.table import LatencyTable
 from tests.tools import TOOLS
 
@@ -18,11 +20,17 @@ CONFIG = TOOLS.parent / 'configs' / 'ssdlite_mnv3_small_demo.py'
 
 pytestmark = pytest.mark.slow  # Each starts a tool, which takes ten seconds and more.
 
+_TOLD = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+
 
 def interrupt(
-    name: str, args: list[object], folder: Path, works: Callable[[], bool]
+    name: str,
+    args: list[object],
+    folder: Path,
+    works: Callable[[], bool],
+    by: signal.Signals = signal.SIGINT,
 ) -> None:
-    """Starts a tool, presses Ctrl-C once it works, and checks how it ends."""
+    """Starts a tool, stops it by a signal once it works, and checks how it ends."""
     with (folder / 'told').open('wb') as told, (folder / 'wrong').open('wb') as wrong:
         process = subprocess.Popen(
             [sys.executable, TOOLS / name, *map(str, args)],
@@ -37,8 +45,8 @@ def interrupt(
         while not works() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         assert process.poll() is None, (folder / 'wrong').read_text()
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 130
+        os.killpg(process.pid, by)
+        assert process.wait(60) == 128 + by
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
     finally:
@@ -46,7 +54,7 @@ def interrupt(
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     lines = (folder / 'wrong').read_text()
-    assert lines.splitlines()[-1] == 'interrupted' and 'Traceback' not in lines
+    assert lines.splitlines()[-1] == _TOLD[by] and 'Traceback' not in lines
     assert not list(folder.rglob('*.tmp'))
 
 
@@ -87,6 +95,31 @@ def test_prediction(data: Path, tmp_path: Path) -> None:
         lambda: (tmp_path / 'drawn').is_dir(),
     )
     assert len(list((tmp_path / 'drawn').iterdir())) < 5000
+
+
+@pytest.mark.parametrize('by', [signal.SIGINT, signal.SIGTERM])
+def test_a_video_that_is_stopped_plays(
+    data: Path, tmp_path: Path, by: signal.Signals
+) -> None:
+    picture = cv2.imread(str(next(data.rglob('*.jpg'))))
+    clip = tmp_path / 'clip.avi'
+    with write_video(clip, 25) as write:
+        for _ in range(3000):
+            write(picture, None)
+    out = tmp_path / 'drawn'
+    interrupt(
+        'predict.py',
+        [CONFIG, clip, '--out', out],
+        tmp_path,
+        lambda: any(file.stat().st_size for file in out.rglob('*.avi')),
+        by,
+    )
+    capture = cv2.VideoCapture(str(out / 'clip.avi'))
+    frames = 0
+    while capture.grab():
+        frames += 1
+    assert 0 < frames < 3000
+    assert [path.name for path in out.iterdir()] == ['clip.avi']
 
 
 def test_latency_table(tmp_path: Path) -> None:

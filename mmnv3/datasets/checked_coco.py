@@ -10,8 +10,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
+from mmnv3.coco_file import read_coco
 from mmnv3.datasets.checked_pipeline import CheckedPipeline
-from mmnv3.datasets.coco_file import read_coco
 from mmnv3.errors import UserError
 from mmnv3.registry import DATASETS
 

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mmnv3.coco_file import read_coco
 from mmnv3.deploy.drawing import Colour, distinct_colours
 from mmnv3.deploy.results import Classification, Detections, Result, Segmentation
 from mmnv3.errors import Remark, UserError
@@ -123,9 +124,6 @@ class CocoIds:
     def __post_init__(self) -> None:
         if self.ann_file is None:
             return
-        # It imports nothing but Python's own.
-        from mmnv3.datasets.coco_file import read_coco
-
         path = str(self.ann_file)
         data = read_coco(path, path, without_annotations=True)
         names = [image['file_name'] for image in data['images']]

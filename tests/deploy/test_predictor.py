@@ -428,3 +428,21 @@ def test_a_slow_iterator_does_not_hold_back_what_is_ready(tmp_path) -> None:
 
     for _ in predict.stream(camera(), use=lambda *_: used.set()):
         seen.set()
+
+
+@pytest.mark.slow  # Ten seconds: memory shows that it is flat only in the long run.
+def test_long_runs_keep_memory_flat(tmp_path) -> None:
+    psutil = pytest.importorskip('psutil', reason='psutil is not installed')
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=2)
+    process = psutil.Process()
+    picture = noise(640, 480)
+
+    def grown_mib(count: int) -> float:
+        before = process.memory_info().rss
+        found = predict.stream(picture.copy() for _ in range(count))
+        assert sum(1 for _ in found) == count
+        return (process.memory_info().rss - before) / 2**20
+
+    grown_mib(500)
+    # All of these pictures would take 1758.
+    assert grown_mib(2000) < 20

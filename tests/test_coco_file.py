@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmnv3.datasets.coco_file import read_coco
+from mmnv3.coco_file import read_coco
 from mmnv3.errors import UserError
 from tests.mutate import mutate
 
