@@ -141,3 +141,25 @@ def _check_ids(items: list[dict], part: str, name: str) -> None:
             f'{name}: {counts[twice]} of its {part} have the id {twice!r}, and the '
             'toolbox would take one for the other: give each its own'
         )
+
+
+def count_dropped(data: dict[str, Any], known: set[int]) -> Counter[str]:
+    """Counts annotations that mmdet leaves out, by reason."""
+    sizes = {image['id']: (image['width'], image['height']) for image in data['images']}
+    reasons: Counter[str] = Counter()
+    for annotation in data['annotations']:
+        left, top, width, height = annotation['bbox']
+        if annotation['image_id'] not in sizes:
+            reasons['their image is not listed'] += 1
+            continue
+        image_width, image_height = sizes[annotation['image_id']]
+        inside = min(left + width, image_width) > max(left, 0) and min(
+            top + height, image_height
+        ) > max(top, 0)
+        if annotation['category_id'] not in known:
+            reasons['of categories that the config does not know'] += 1
+        elif width < 1 or height < 1 or annotation['area'] <= 0:
+            reasons['their box has no area'] += 1
+        elif not inside:
+            reasons['their box lies outside the image'] += 1
+    return reasons

@@ -41,7 +41,7 @@ _JPEG_WITHOUT_LENGTH = (0x01, 0xD8)
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 # Endings of pictures in 8-bit colour; .pgm is grey, .hdr real numbers.
-_COLOUR = frozenset(
+COLOUR_ENDINGS = frozenset(
     ('.bmp', '.jpeg', '.jpg', '.jpe', '.png', '.ppm', '.tif', '.tiff', '.webp')
 )
 
@@ -215,7 +215,7 @@ def writable_name(name: str | Path) -> Path:
     path = Path(name)
     ending = path.suffix.lower()
     # OpenCV 5 crashes where a name is no UTF-8.
-    fits = ending in _COLOUR and cv2.haveImageWriter(f'a{ending}')
+    fits = ending in COLOUR_ENDINGS and cv2.haveImageWriter(f'a{ending}')
     return path if fits else path.with_suffix('.png')
 
 

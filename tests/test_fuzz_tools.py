@@ -53,9 +53,14 @@ NO_CONFIG = (*CONFIGS, 'gone.py', 'folder', 'file.jpg', '/dev/null', '', '\udcff
 # trained, measured or exported here.
 HOPELESS = {
     'benchmark.py': [NO_CONFIG],
+    'browse.py': [NO_CONFIG],
     'convert_checkpoint.py': [('file.jpg', 'gone', 'folder', ''), ['--out'], VALUES],
     'demo_data.py': [['--train'], '12', ['--val'], '1', ['--size'], ('64', *VALUES)],
     'export.py': [NO_CONFIG, VALUES, ['--format'], ('onnx', 'litert', *VALUES)],
+    'init_config.py': [
+        ('gone', 'folder', 'file.jpg', ''), ['--task'], ('detection', *VALUES),
+        ['--out'], ('new.py', *VALUES),
+    ],
     'latency_study.py': [['--from'], ('file.json', 'gone'), ['--out'], VALUES],
     'latency_table.py': [NO_CONFIG, ('--out', '--check'), VALUES],
     'nas.py': [NO_CONFIG, ['--table'], VALUES, ['--target-latency'], VALUES],

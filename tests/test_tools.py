@@ -21,11 +21,13 @@ OUTPUTS = {
     'latency_table.py --out': [CONFIG, 'model.py', '--out', 'OUT'],
     'latency_table.py --plot': [CONFIG, '--check', 'table.json', '--plot', 'OUT'],
     'latency_study.py --out': ['--from', 'table.json', '--out', 'OUT'],
+    'init_config.py --out': ['folder', '--task', 'detection', '--out', 'OUT'],
     'paper_tables.py --out': ['--out', 'OUT'],
     'test.py --out': [CONFIG, 'model.pth', '--out', 'OUT', '--work-dir', 'new'],
 }
 FOLDERS = {
     'predict.py --out': ['model.onnx', 'a.jpg', '--out', 'OUT'],
+    'browse.py --out': [CONFIG, '--out', 'OUT'],
     'demo_data.py --out': ['--out', 'OUT'],
     'train.py --work-dir': [CONFIG, '--work-dir', 'OUT'],
     'test.py --work-dir': [CONFIG, 'model.pth', '--work-dir', 'OUT'],

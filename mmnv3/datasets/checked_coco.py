@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
-from mmnv3.coco_file import read_coco
+from mmnv3.coco_file import count_dropped, read_coco
 from mmnv3.datasets.checked_pipeline import CheckedPipeline
 from mmnv3.errors import UserError
 from mmnv3.registry import DATASETS
@@ -62,7 +61,7 @@ class CheckedCocoDataset(CheckedPipeline, CocoDataset):
                 'metainfo.classes must have the same order'
             )
         known = {c['id'] for c in data['categories'] if c['name'] in classes}
-        for reason, count in _dropped(data, known).items():
+        for reason, count in count_dropped(data, known).items():
             print_log(
                 f'{self.ann_file}: {count} annotations are skipped, {reason}',
                 logger='current',
@@ -104,25 +103,3 @@ class _NumberedCOCO(COCO):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
         ids = {category['name']: category['id'] for category in self.cats.values()}
         return [ids.get(name, ('unused', name)) for name in cat_names]
-
-
-def _dropped(data: dict[str, Any], known: set[int]) -> Counter[str]:
-    """Counts annotations that mmdet leaves out, by reason."""
-    sizes = {image['id']: (image['width'], image['height']) for image in data['images']}
-    reasons: Counter[str] = Counter()
-    for annotation in data['annotations']:
-        left, top, width, height = annotation['bbox']
-        if annotation['image_id'] not in sizes:
-            reasons['their image is not listed'] += 1
-            continue
-        image_width, image_height = sizes[annotation['image_id']]
-        inside = min(left + width, image_width) > max(left, 0) and min(
-            top + height, image_height
-        ) > max(top, 0)
-        if annotation['category_id'] not in known:
-            reasons['of categories that the config does not know'] += 1
-        elif width < 1 or height < 1 or annotation['area'] <= 0:
-            reasons['their box has no area'] += 1
-        elif not inside:
-            reasons['their box lies outside the image'] += 1
-    return reasons

@@ -70,14 +70,14 @@ def build_model(
         if older := describe_older_anchors(model, meta):
             warnings.warn(f'{checkpoint}: {older}', Remark, stacklevel=2)
     else:
-        with _quiet_logger():
+        with quiet_logger():
             model.init_weights()
     return model.eval()
 
 
 @contextmanager
-def _quiet_logger() -> Iterator[None]:
-    """Keeps mmengine's page of initialisation, a line for every layer, to itself."""
+def quiet_logger() -> Iterator[None]:
+    """Keeps mmengine's pages, a line for every layer or parameter, to itself."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

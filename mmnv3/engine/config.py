@@ -368,7 +368,9 @@ def _picture_steps(config: Config) -> tuple[Step, ...]:
 def _read_step(config: Config, given: dict[str, Any]) -> Step | None:
     """A transform as a step; None for one that leaves the picture as it is."""
     name = str(given.pop('type')).rpartition('.')[2]
-    if name.startswith(('Pack', 'Load', 'FilterAnnotations')):
+    if name.startswith(('Pack', 'LoadAnnotations', 'FilterAnnotations')):
+        return None
+    if name.startswith('Load'):
         for key, usual in (
             ('to_float32', False),
             ('color_type', 'color'),

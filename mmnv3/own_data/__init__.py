@@ -1,0 +1,1 @@
+"""From somebody's own data to a config, and to pictures of both."""
