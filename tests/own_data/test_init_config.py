@@ -218,6 +218,7 @@ def test_the_measured_config_is_the_written_one(wish: Wish) -> None:
     assert loaders[0] == loaders[1]
 
 
+@pytest.mark.slow  # It times a training with worker processes.
 def test_an_iteration_is_measured(wish: Wish) -> None:
     init_config(wish, lambda path: 0.5)
     text = wish.out.read_text().replace('(448, 224)', '(64, 32)')
