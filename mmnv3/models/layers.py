@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.arch import PADDINGS, BlockPlan, Layer, block_layers, check_choice
 from mmnv3.arch.layers import SQUEEZE_EXCITE, same_padding
+from mmnv3.compat.depthwise_bfloat16 import conv2d
 from mmnv3.errors import Remark, UserError
 from mmnv3.registry import MODELS
 
@@ -61,24 +62,14 @@ class Conv2dSame(nn.Conv2d):
             same_padding(*row)
             for row in zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation)
         ]
-        padding = [(total + 1) // 2 for total in missing]
         uneven = [total % 2 for total in missing]
-        if any(uneven) and (torch.is_grad_enabled() or max(self.dilation) > 1):
-            # F.pad counts from the last dimension.
-            x = F.pad(
-                x,
-                [
-                    side
-                    for total in missing[::-1]
-                    for side in (total // 2, total - total // 2)
-                ],
-            )
-            padding = [0, 0]
-        elif any(uneven):
-            weight = F.pad(weight, (uneven[1], 0, uneven[0], 0))
-        return F.conv2d(
-            x, weight, bias, self.stride, padding, self.dilation, self.groups
-        )
+        settings = self.dilation, self.groups
+        if not any(uneven) or torch.is_grad_enabled() or max(self.dilation) > 1:
+            rows, columns = ((total // 2, total - total // 2) for total in missing)
+            return conv2d(x, weight, bias, self.stride, (rows, columns), *settings)
+        weight = F.pad(weight, (uneven[1], 0, uneven[0], 0))
+        padding = [(total + 1) // 2 for total in missing]
+        return F.conv2d(x, weight, bias, self.stride, padding, *settings)
 
 
 def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
