@@ -24,10 +24,10 @@ from torch.autograd import Function
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-# Of rows and of columns.
-Pair = tuple[int, int]
-# Rows before and after, columns before and after.
-Padding = tuple[Pair, Pair]
+# Of rows and of columns; as long as PyTorch knows.
+Pair = tuple[int, ...]
+# Before and after the rows, before and after the columns.
+Padding = tuple[Pair, ...]
 
 # Taps that a side of a kernel may have for oneDNN to be fast.
 _TAPS = 3
@@ -42,21 +42,21 @@ def mend_depthwise(model: nn.Module) -> None:
     """
     for module in model.modules():
         if (
-            getattr(type(module), '_conv_forward', None) is nn.Conv2d._conv_forward
-            and isinstance(module.padding, tuple)
+            isinstance(module, nn.Conv2d)
+            and type(module)._conv_forward is nn.Conv2d._conv_forward
+            and not isinstance(module.padding, str)
             and module.padding_mode == 'zeros'
             and module.groups == module.in_channels == module.out_channels > 1
         ):
-            module._conv_forward = partial(_conv_forward, module)
+            padding = tuple((side, side) for side in module.padding)
+            vars(module)['_conv_forward'] = partial(_conv_forward, module, padding)
 
 
 def _conv_forward(
-    module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None
+    module: nn.Conv2d, padding: Padding, x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    rows, columns = module.padding
-    padding = (rows, rows), (columns, columns)
-    settings = module.stride, padding, module.dilation, module.groups
-    return conv2d(x, weight, bias, *settings)  # type: ignore[arg-type]
+    stride, dilation, groups = module.stride, module.dilation, module.groups
+    return conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(

@@ -63,13 +63,13 @@ class Conv2dSame(nn.Conv2d):
             for row in zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation)
         ]
         uneven = [total % 2 for total in missing]
-        settings = self.dilation, self.groups
-        if not any(uneven) or torch.is_grad_enabled() or max(self.dilation) > 1:
+        stride, dilation, groups = self.stride, self.dilation, self.groups
+        if not any(uneven) or torch.is_grad_enabled() or max(dilation) > 1:
             rows, columns = ((total // 2, total - total // 2) for total in missing)
-            return conv2d(x, weight, bias, self.stride, (rows, columns), *settings)
+            return conv2d(x, weight, bias, stride, (rows, columns), dilation, groups)
         weight = F.pad(weight, (uneven[1], 0, uneven[0], 0))
         padding = [(total + 1) // 2 for total in missing]
-        return F.conv2d(x, weight, bias, self.stride, padding, *settings)
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def same_conv_cfg(padding: str, stride: int = 2) -> dict | None:
