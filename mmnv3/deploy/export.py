@@ -36,6 +36,7 @@ from mmnv3.engine.config import (
     normalization,
     picture_steps,
 )
+from mmnv3.engine.hooks.nan_hook import not_finite
 from mmnv3.errors import UserError
 from mmnv3.files import temporary_folder, whole_or_absent
 from mmnv3.tasks import DETECTION
@@ -185,11 +186,16 @@ def export_graph(
         format_name: One of :data:`FORMATS`.
 
     Raises:
-        UserError: When the file's ending is not the format's, or when a package is
-            missing.
+        UserError: When the file's ending is not the format's, when a weight is NaN or
+            infinite, or when a package is missing.
     """
     check_ending(out, format_name)
     out = Path(out)
+    if bad := not_finite(graph.state_dict()):
+        raise UserError(
+            f'{out}: the weight {bad[0]} is NaN or infinite, the training failed; '
+            'export an earlier checkpoint'
+        )
     with temporary_folder(out) as folder:
         made = folder / out.name
         _WRITERS[format_name](graph, info, made)

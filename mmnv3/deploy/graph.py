@@ -198,7 +198,8 @@ class SegmentationGraph(ExportGraph):
 
         Returns:
             Logits, (N, C, H, W), or with ``postprocess`` the best class of every
-            pixel, (N, H, W) int32. C is the number of classes, or 1 for two.
+            pixel, (N, H, W) int32, and -1 for all of a picture with a logit of NaN. C
+            is the number of classes, or 1 for two.
         """
         logits = (
             self._slide(image, self.windows) if self.windows else self._whole(image)
@@ -206,8 +207,12 @@ class SegmentationGraph(ExportGraph):
         if not self.postprocess:
             return logits
         if self.mask_threshold is None:
-            return logits.argmax(1).int()
-        return (logits[:, 0].sigmoid() > self.mask_threshold).int()
+            mask = logits.argmax(1).int()
+        else:
+            mask = (logits[:, 0].sigmoid() > self.mask_threshold).int()
+        # Runtimes differ in what is greater than NaN, but not in sums.
+        sick = logits.sum((1, 2, 3)).isnan()
+        return mask.masked_fill(sick.view(-1, 1, 1), -1)
 
     def _whole(self, image: Tensor) -> Tensor:
         head = self.model.decode_head

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.errors import Remark
+from mmnv3.errors import NotFiniteError, Remark
 from mmnv3.models.nms import progressive_nms
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
@@ -83,6 +83,10 @@ def finish(
         info: Its description.
         sizes: Pixels of the pictures, (width, height); as many as there are results,
             which may be fewer than the batch has places.
+
+    Raises:
+        NotFiniteError: When a segmenter or a classifier gives NaN. Detections of NaN
+            are none, with a remark.
     """
     finishers: dict[str, Callable[[dict, ModelInfo, Size], Result]] = {
         DETECTION: _detections,
@@ -90,6 +94,8 @@ def finish(
         CLASSIFICATION: _classification,
     }
     finish_one = finishers[info.task]
+    # What is left in places without a picture means nothing.
+    outputs = {name: values[: len(sizes)] for name, values in outputs.items()}
     outputs = _without_nan(outputs, info)
     return [
         finish_one(
@@ -99,36 +105,39 @@ def finish(
     ]
 
 
-# What a logit that is no number counts as: less than all others.
-_LEAST_LOGIT = -1e30
+def _is_sick(name: str, values: np.ndarray) -> bool:
+    """Whether an output holds NaN, or what a graph that chooses says in its place."""
+    if name == 'mask':
+        return bool((values < 0).any())
+    # Quicker than to ask each: of numbers with NaN the least is NaN.
+    return values.dtype.kind == 'f' and bool(values.size and np.isnan(values.min()))
 
 
 def _without_nan(
     outputs: dict[str, np.ndarray], info: ModelInfo
 ) -> dict[str, np.ndarray]:
-    """Outputs in which what is no number scores nothing, with a remark about it."""
-    if not any(
-        values.size and values.dtype.kind == 'f' and np.isnan(values.min())
-        for values in outputs.values()
-    ):
+    """Outputs in which a box or a score that is no number is none, with a remark.
+
+    Raises:
+        NotFiniteError: Of masks and classes, of which there always is a best one.
+    """
+    if not any(_is_sick(*output) for output in outputs.items()):
         return outputs
+    reason = 'its weights are damaged, or its training failed'
+    if info.task != DETECTION:
+        raise NotFiniteError(
+            f'the network gives NaN for a picture; {reason}: use an earlier checkpoint'
+        )
     warnings.warn(
-        'the network gives NaN instead of scores, which count as nothing; its weights '
-        'are damaged, or its training failed',
+        f'the network gives NaN instead of scores, which count as nothing; {reason}',
         Remark,
         stacklevel=3,
     )
-    if info.task == DETECTION:
-        known = ~np.isnan(outputs['boxes']).any(-1)
-        if not info.postprocessed:
-            known = known[..., None]
-        scores = np.where(known, np.nan_to_num(outputs['scores']), np.float32(0))
-        return {**outputs, 'boxes': np.nan_to_num(outputs['boxes']), 'scores': scores}
-    least = 0 if info.postprocessed else _LEAST_LOGIT
-    return {
-        name: np.nan_to_num(values, nan=least, posinf=np.inf, neginf=-np.inf)
-        for name, values in outputs.items()
-    }
+    known = ~np.isnan(outputs['boxes']).any(-1)
+    if not info.postprocessed:
+        known = known[..., None]
+    scores = np.where(known, np.nan_to_num(outputs['scores']), np.float32(0))
+    return {**outputs, 'boxes': np.nan_to_num(outputs['boxes']), 'scores': scores}
 
 
 def _detections(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -224,12 +224,24 @@ class OpenVINORuntime(Runtime):
             settings['INFERENCE_NUM_THREADS'] = threads
         inputs = {node.get_any_name(): node.get_shape() for node in model.inputs}
         _check_input(path, self.info, inputs)
+        # Its activations make numbers of NaN, so that its outputs would not tell.
+        for node in model.get_ops():
+            if node.get_type_name() == 'Constant' and _has_nan(node):
+                raise UserError(
+                    f'{path}: the weight {node.get_friendly_name()} is NaN, the '
+                    'training failed; export an earlier checkpoint'
+                )
         compiled = core.compile_model(model, 'CPU', settings)
         self._request = compiled.create_infer_request()
 
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         found = self._request.infer({INPUT: batch}, share_inputs=True)
         return [found[name] for name in self.info.outputs]
+
+
+def _has_nan(constant: Any) -> bool:
+    real = constant.get_element_type().is_real()
+    return real and bool(np.isnan(constant.data).any())
 
 
 class LiteRTRuntime(Runtime):
@@ -396,7 +408,9 @@ def _check_outputs(
                 f'{"whole" if whole else "real"} numbers of {wanted}; export the model '
                 'again'
             )
-        if whole and found.size and not 0 <= found.min() <= found.max() < classes:
+        # A mask of -1 says that the logits were NaN.
+        least = -1 if name == 'mask' else 0
+        if whole and found.size and not least <= found.min() <= found.max() < classes:
             raise DamagedFile(
                 f'{name} names classes that are not among the {classes} of the '
                 'description; export the model again'

@@ -1,11 +1,11 @@
 """Checkpoints that mmengine does not know by itself: formats, and other projects'.
 
-It reads local files with ``torch.load`` alone; here are ``.safetensors`` and those of
-TensorFlow too, so that ``load_from``, ``Pretrained``, ``init_model`` and the toolboxes'
-own tools take them. It knows ``torchvision://`` for classifiers alone (an omission of
-0.10.7: it lists ``torchvision.models`` without what is in its subfolders); here are its
-detectors and segmenters, ``timm://``, and ``zoo://`` for what the paper's authors
-published. What is downloaded stays in the cache of torch.hub, or of timm.
+It reads files with ``torch.load`` alone; here are ``.safetensors`` and those of
+TensorFlow too, local ones and those behind ``https://``, so that ``load_from``,
+``Pretrained``, ``init_model`` and the toolboxes' own tools take them. It
+knows ``torchvision://`` for classifiers alone (an omission of 0.10.7: it lists
+``torchvision.models`` without what is in its subfolders); here are its detectors and
+segmenters, ``timm://``, and ``zoo://`` for what the paper's authors published. What is downloaded stays in the cache of torch.hub, or of timm.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from mmengine.runner.checkpoint import (
 from torch import Tensor
 
 from mmnv3.engine.checkpoints import OTHER_FILES, read_checkpoint
-from mmnv3.engine.zoo import ADDRESS, local_file
+from mmnv3.engine.zoo import ADDRESS, cached_file, download, local_file
 from mmnv3.errors import UserError
+from mmnv3.files import whole_or_absent
 
 _TORCHVISION, _TIMM = 'torchvision://', 'timm://'
 
@@ -41,6 +42,32 @@ def load_from_other_file(
         UserError: When it is missing or damaged.
     """
     return read_checkpoint(filename).state
+
+
+# What follows a question mark, as `?download=true`, is for the server.
+@CheckpointLoader.register_scheme(
+    prefixes=[rf'https?://.*{end[:-1]}(\?.*)?$' for end in OTHER_FILES]
+)
+def load_from_other_address(
+    filename: str, map_location: str | None = None
+) -> dict[str, Tensor]:
+    """Loads a file of the web that PyTorch did not write; it stays in the cache.
+
+    Args:
+        filename: Its address.
+        map_location: Not used; the tensors are on the CPU.
+
+    Raises:
+        UserError: When it cannot be fetched, or is damaged.
+    """
+    file = cached_file(filename)
+    if not file.is_file():
+        with whole_or_absent(file) as partial:
+            download(filename, partial, filename)
+    try:
+        return read_checkpoint(file).state
+    except UserError as error:
+        raise UserError(f'{error}; remove it, and it is downloaded again') from None
 
 
 @CheckpointLoader.register_scheme(prefixes=_TORCHVISION, force=True)

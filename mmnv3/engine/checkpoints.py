@@ -244,33 +244,55 @@ def check_training_state(content: Mapping, name: str) -> None:
                 f'{name}: {".".join(path)} is {found!r:.40}, and training cannot go on '
                 'from it; resume from another checkpoint'
             )
-    if not _is_optimizer(content['optimizer']):
+    if (seed := content['meta'].get('seed')) is not None and not _is_count(seed):
         raise UserError(
-            f'{name}: its optimizer notes no tensors of its parameters, and training '
-            'cannot go on from it; resume from another checkpoint'
+            f'{name}: meta.seed is {seed!r:.40}, and training cannot go on from it; '
+            'resume from another checkpoint'
+        )
+    if found := _wrong_note(content['optimizer']):
+        raise UserError(
+            f'{name}: its optimizer notes {found} for a parameter, and training cannot '
+            'go on from it; resume from another checkpoint'
         )
 
 
-def _is_optimizer(state: Mapping) -> bool:
-    """Whether an optimiser, or each of several, noted tensors of its parameters."""
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _wrong_note(state: Any) -> str | None:
+    """What an optimiser, or one of several, cannot have noted of its parameters."""
+    if not isinstance(state, Mapping):
+        return f'{state!r:.40}'
     if 'param_groups' not in state:
-        return all(isinstance(i, Mapping) and _is_optimizer(i) for i in state.values())
+        return next(filter(None, map(_wrong_note, state.values())), None)
     notes = state.get('state')
-    return isinstance(notes, Mapping) and all(
-        isinstance(each, Mapping)
-        and all(
-            value is None or isinstance(value, Tensor) or name == 'step'
-            for name, value in each.items()
-        )
-        for each in notes.values()
-    )
+    if not isinstance(notes, Mapping):
+        return f'{notes!r:.40}'
+    for each in notes.values():
+        if not isinstance(each, Mapping):
+            return f'{each!r:.40}'
+        for key, value in each.items():
+            if key == 'step' and not isinstance(value, Tensor):
+                fits = type(value) in (int, float) and 0 <= value < math.inf
+            elif isinstance(value, Tensor):
+                fits = bool(torch.isfinite(value).all())
+                fits = fits and (key != 'step' or bool((value >= 0).all()))
+            else:
+                fits = value is None
+            if not fits:
+                text = ' '.join(str(value).split())
+                return f'{key} = {text:.40}'
+    return None
 
 
-# In which versions of PyTorch differ; they say how an optimiser computes, not what.
+# In which versions of PyTorch differ. All but one say how an optimiser computes, not
+# what: AdamW differs from Adam in the decay alone.
 _COMPUTING = {
     *('capturable', 'decoupled_weight_decay', 'differentiable', 'foreach', 'fused'),
     *('maximize', 'verbose'),
 }
+_DECAY = 'decoupled_weight_decay'
 
 
 def compare_training(wanted: Mapping, given: Mapping) -> str | None:
@@ -327,7 +349,10 @@ def _compare_parts(wanted: list, given: Any, kind: str) -> str | None:
                 f'of this config {", ".join(sorted(mine))}'
             )
         for key in own.keys() & other.keys() - {'params'}:
-            if not _is_like(own[key], other[key]):
+            # Of counts `own` has the start.
+            counts = key.endswith('_step')
+            fits = _is_count(other[key]) if counts else _is_like(own[key], other[key])
+            if not fits or (key == _DECAY and own[key] is not other[key]):
                 return f'{key} of its {kind} is {str(other[key])[:40]!r}'
         if own.get('params') != other.get('params'):
             return f'its {kind} are of other parameters than those of this config'
@@ -336,8 +361,18 @@ def _compare_parts(wanted: list, given: Any, kind: str) -> str | None:
 
 def _is_like(own: Any, other: Any) -> bool:
     """Whether a setting, or a note of a scheduler, is what it should be."""
+    if own is None:
+        # Chosen by PyTorch, or not known before the first step.
+        return other is None or isinstance(other, bool) or _is_like(-1.0, other)
+    if isinstance(own, bool):
+        return other is None or isinstance(other, bool)
     if isinstance(own, (int, float)):
-        return isinstance(other, (int, float)) and not math.isnan(other)
+        if not isinstance(other, (int, float)) or isinstance(other, bool):
+            return False
+        # Where nothing was found yet, the best is infinite.
+        if math.isinf(own):
+            return not math.isnan(other)
+        return math.isfinite(other) and (other >= 0 or own < 0)
     if isinstance(own, (list, tuple)):
         return (
             isinstance(other, (list, tuple))
@@ -345,11 +380,15 @@ def _is_like(own: Any, other: Any) -> bool:
             and all(map(_is_like, own, other))
         )
     if isinstance(own, Mapping):
-        return isinstance(other, Mapping)
+        # Of milestones there may be others.
+        return isinstance(other, Mapping) and all(
+            any(_is_like(pair, given) for pair in own.items())
+            for given in other.items()
+        )
     if isinstance(own, str):
         # What is scheduled, and how.
         return own == other
-    return own is None or type(own) is type(other)
+    return type(own) is type(other)
 
 
 def _settings(part: Mapping) -> set[str]:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 
@@ -136,8 +137,7 @@ def local_file(path: str) -> str:
     if name not in PUBLISHED:
         raise UserError(f'{path}: known are {", ".join(PUBLISHED)}')
     published = PUBLISHED[name]
-    folder = Path(torch.hub.get_dir(), 'checkpoints')
-    file = folder / published.url.rpartition('/')[2]
+    file = cached_file(published.url)
     note = file.with_name(f'{file.name}.sha256')
     wanted = published.sha256
     if wanted is None and note.is_file():
@@ -150,15 +150,7 @@ def local_file(path: str) -> str:
             )
         return str(file)
     with whole_or_absent(file) as partial:
-        try:
-            torch.hub.download_url_to_file(
-                published.url, str(partial), progress=sys.stderr.isatty()
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f'{path} cannot be fetched ({published.url}: {error}); download it '
-                'where there is a network, and give the file'
-            ) from None
+        download(published.url, partial, path)
         try:
             _check_whole(partial)
         except (OSError, EOFError, zlib.error) as error:
@@ -176,6 +168,32 @@ def local_file(path: str) -> str:
             with whole_or_absent(note) as beside:
                 beside.write_text(f'{found}  {file.name}\n', encoding='utf-8')
     return str(file)
+
+
+def cached_file(url: str) -> Path:
+    """Where torch.hub keeps what it downloads from an address."""
+    name = urlsplit(url).path.rpartition('/')[2]
+    return Path(torch.hub.get_dir(), 'checkpoints', name)
+
+
+def download(url: str, out: Path, name: str) -> None:
+    """Downloads a file, with a progress bar on a terminal.
+
+    Args:
+        url: Its address.
+        out: The file to write.
+        name: What the user called it, for the error.
+
+    Raises:
+        UserError: When it cannot be fetched.
+    """
+    try:
+        torch.hub.download_url_to_file(url, str(out), progress=sys.stderr.isatty())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{name} cannot be fetched ({url}: {error}); download it where there is a '
+            'network, and give the file'
+        ) from None
 
 
 def _check_whole(file: Path) -> None:

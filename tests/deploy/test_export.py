@@ -16,6 +16,7 @@ from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
+from tests.deploy.tiny import INFO, TinyGraph, write_tiny
 from tests.tools import Completed, fork_tool
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,25 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path,
     )
     return path
+
+
+def test_weights_of_nan_are_not_written(tmp_path) -> None:
+    graph = TinyGraph()
+    graph.conv.bias[1] = torch.nan
+    with pytest.raises(UserError, match=r'a\.onnx: the weight conv\.bias is NaN'):
+        export_graph(graph, INFO, tmp_path / 'a.onnx', 'onnx')
+    assert not list(tmp_path.iterdir())
+
+
+def test_openvino_does_not_run_weights_of_nan(tmp_path) -> None:
+    """Its ReLU makes zeros of them, and so its outputs would be numbers."""
+    path = write_tiny(tmp_path, 'openvino')
+    weights, bias = path.with_suffix('.bin'), TinyGraph().conv.bias.numpy()
+    whole = weights.read_bytes()
+    assert whole.count(bias.tobytes()) == 1
+    weights.write_bytes(whole.replace(bias.tobytes(), (bias * np.nan).tobytes()))
+    with pytest.raises(UserError, match=r'tiny\.xml: the weight \S+ is NaN, the tr'):
+        load_runtime(path)
 
 
 @pytest.mark.parametrize('kind', ['onnx', 'openvino'])

@@ -8,7 +8,7 @@ import pytest
 
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.results import finish
-from mmnv3.errors import Remark, UserError
+from mmnv3.errors import NotFiniteError, Remark, UserError
 from mmnv3.tasks import CLASSIFICATION, SEGMENTATION
 from tests.deploy.tiny import INFO
 
@@ -84,15 +84,24 @@ def test_networks_of_nan_find_nothing_and_say_so() -> None:
         with pytest.warns(Remark, match='NaN instead of scores'):
             (found,) = finish(given, info, [(16, 12)])
         assert not len(found.boxes)
-    with pytest.warns(Remark, match='NaN'):
-        (found,) = finish(
-            outputs(logits=(1, 2)), replace(INFO, task=CLASSIFICATION), [(16, 12)]
-        )
-    assert found.scores.tolist() == [0.5, 0.5]
+    # Of masks and classes one is always the best.
+    classes = replace(INFO, task=CLASSIFICATION)
     masks = replace(INFO, task=SEGMENTATION, align_corners=False)
-    with pytest.warns(Remark, match='NaN'):
-        (found,) = finish(outputs(logits=(1, 2, 12, 16)), masks, [(16, 12)])
-    assert not found.mask.any()
+    sick = np.zeros((1, 2, 12, 16), np.float32)
+    sick[0, 1, 3, 4] = np.nan
+    for info, given in (
+        (classes, outputs(logits=(1, 2))),
+        (replace(classes, postprocessed=True), outputs(scores=(1, 2))),
+        (masks, dict(logits=sick)),
+        (replace(masks, postprocessed=True), dict(mask=np.full((1, 12, 16), -1))),
+    ):
+        with pytest.raises(NotFiniteError, match='gives NaN for a picture; its weig'):
+            finish(given, info, [(16, 12)])
+    # Nobody asked for the second place of the batch.
+    (found,) = finish(
+        dict(logits=np.float32([[1, 2], [np.nan, 0]])), classes, [(16, 12)]
+    )
+    assert found.labels.tolist() == [1, 0]
 
 
 def test_what_is_no_number_takes_nothing_else_along() -> None:

@@ -11,7 +11,7 @@ from mmnv3.deploy.export import FORMATS, export_graph
 from mmnv3.deploy.graph import build_graph
 from mmnv3.deploy.results import Segmentation, finish
 from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
-from mmnv3.errors import UserError
+from mmnv3.errors import NotFiniteError, UserError
 from tests.deploy.cases import CASES, DETECTORS, blurred_noise, pairs
 
 INSIDE = ('wide', 'softmax', 'windows', 'classifier')
@@ -60,6 +60,20 @@ def test_results_are_those_of_the_plain_file(exported, tmp_path, case, kind) -> 
     apart[found.labels[:, None] != expected.labels] = np.inf
     assert apart.min(1).max() < 0.02
     assert len(set(apart.argmin(1))) == len(found.boxes)
+
+
+@pytest.mark.parametrize('kind', ['module', 'onnx'])
+def test_a_picture_of_nan_is_of_no_class(exported, tmp_path, kind) -> None:
+    """Inside the graph, too, where argmax would choose some."""
+    runtime = load(exported, 'windows', kind, tmp_path, postprocess=True, batch=2)
+    x = blurred_noise(CASES['windows'].size).numpy().repeat(2, 0)
+    x[1, 0, 5, 5] = np.nan
+    found = runtime(x)['mask']
+    assert found[0].min() >= 0 and (found[1] == -1).all()
+    (whole,) = finish(dict(mask=found), runtime.info, [CASES['windows'].size])
+    assert whole.mask.any()
+    with pytest.raises(NotFiniteError, match='gives NaN for a picture'):
+        finish(dict(mask=found), runtime.info, [CASES['windows'].size] * 2)
 
 
 def test_litert_has_no_suppression(exported, tmp_path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import io
 import logging
+import math
 import os
 import pickle
 import random
@@ -237,6 +238,8 @@ def test_damaged_ones_are_passed_over_and_named(tmp_path: Path) -> None:
         (dict(message_hub=None), 'message_hub is None, and'),
         (dict(message_hub=dict(log_scalars=3)), r'message_hub\.log_scalars is 3, and'),
         (dict(optimizer=[1]), r'optimizer is \[1\], and'),
+        (dict(meta=dict(iter=3, epoch=0, seed='x')), r"meta\.seed is 'x', and"),
+        (dict(meta=dict(iter=3, epoch=0, seed=-1)), r'meta\.seed is -1, and'),
     ],
 )
 def test_a_training_goes_on_only_from_where_one_was(
@@ -266,6 +269,7 @@ def training_of(optimizer: type, groups: int = 1, **schedulers: type) -> dict:
     )
 
 
+ADAM, ADAMW = torch.optim.Adam, torch.optim.AdamW
 SCHEDULERS = dict(
     warmup=dict(start_factor=0.1, end=9),
     steps=dict(milestones=[3]),
@@ -321,6 +325,85 @@ def test_the_training_of_another_config_does_not_go_on(
 ) -> None:
     found = compare_training(training_of(torch.optim.SGD, **WARMUP), other)
     assert found is not None and re.search(message, found), found
+
+
+def test_adam_does_not_go_on_as_adamw() -> None:
+    """They have the same settings, and differ in how weights decay."""
+    for kind, other in ((ADAM, ADAMW), (ADAMW, ADAM)):
+        found = compare_training(training_of(kind), training_of(other))
+        assert found is not None
+        assert re.search('^decoupled_weight_decay of its parameter groups is', found)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value'),
+    [
+        ('optimizer.param_groups.0.lr', math.nan),
+        ('optimizer.param_groups.0.lr', -0.1),
+        ('optimizer.param_groups.0.lr', '0.1'),
+        ('optimizer.param_groups.0.lr', True),
+        ('optimizer.param_groups.0.betas', (0.9, math.inf)),
+        ('optimizer.param_groups.0.betas', (0.9,)),
+        ('optimizer.param_groups.0.amsgrad', 'no'),
+        ('optimizer.param_groups.0.foreach', 'x'),
+        ('param_schedulers.0.last_step', -3),
+        ('param_schedulers.0.last_step', 2.5),
+        ('param_schedulers.0._global_step', '7'),
+        ('param_schedulers.0.base_values', [math.nan]),
+        ('param_schedulers.0._last_value', [-1.0]),
+        ('param_schedulers.0.end', -1),
+        ('param_schedulers.0.by_epoch', 'yes'),
+        ('param_schedulers.1.milestones', {'a': 1}),
+        ('param_schedulers.1.milestones', {3: math.nan}),
+        ('param_schedulers.1.gamma', None),
+    ],
+)
+def test_edited_numbers_of_a_training_are_refused(path: str, value: object) -> None:
+    noted = training_of(ADAMW, **WARMUP, **STEPS)
+    *parents, key = path.split('.')
+    part = noted
+    for parent in parents:
+        part = part[int(parent) if parent.isdigit() else parent]
+    part[key] = value
+    found = compare_training(training_of(ADAMW, **WARMUP, **STEPS), noted)
+    assert found is not None and re.search(rf'^{key} of its ', found), found
+
+
+def test_what_a_training_moved_on_is_taken() -> None:
+    noted = training_of(ADAMW, **WARMUP, **STEPS)
+    noted['optimizer']['param_groups'][0] |= dict(lr=3e-5, fused=True)
+    noted['param_schedulers'][0] |= dict(last_step=7, _last_value=[3e-5])
+    noted['param_schedulers'][1]['milestones'] = {3: 1, 9: 2}
+    assert compare_training(training_of(ADAMW, **WARMUP, **STEPS), noted) is None
+
+
+@pytest.mark.parametrize(
+    ('note', 'message'),
+    [
+        (dict(exp_avg=torch.tensor([1.0, math.nan])), 'exp_avg = tensor'),
+        (dict(exp_avg='x'), 'exp_avg = x for a'),
+        (dict(step=-2), 'step = -2 for a'),
+        (dict(step=math.nan), 'step = nan for a'),
+        (dict(step='9'), 'step = 9 for a'),
+        (dict(step=torch.tensor(-1.0)), r'step = tensor\(-1'),
+        (3, '3 for a'),
+    ],
+)
+def test_edited_notes_of_an_optimizer_are_refused(
+    note: object, message: str, tmp_path: Path
+) -> None:
+    good = dict(step=torch.tensor(4.0), exp_avg=torch.ones(2), extra=None)
+    path = tmp_path / 'a.pth'
+    whole, edited = (
+        dict(state={0: good, 1: each}, param_groups=[]) for each in (dict(step=4), note)
+    )
+    write_training(path, optimizer=dict(generator=whole))
+    read_checkpoint(path, resume=True)
+    for optimizer in (edited, dict(generator=whole, critic=edited)):
+        write_training(path, optimizer=optimizer)
+        with pytest.raises(UserError, match=f'its optimizer notes {message}') as error:
+            read_checkpoint(path, resume=True)
+        assert '\n' not in str(error.value)
 
 
 def test_the_parameters_of_a_group_are_counted() -> None:
@@ -449,7 +532,7 @@ def parts_of_training() -> tuple:
 
 
 def go_on(path: Path) -> None:
-    """Loads what a Runner loads, as far as the gate lets it."""
+    """Loads what a Runner loads, as far as the gate lets it, and trains a step."""
     model, optimizer, schedulers = parts_of_training()
     state = read_checkpoint(path, resume=True).state
     content = torch.load(path, weights_only=True)
@@ -466,6 +549,11 @@ def go_on(path: Path) -> None:
     optimizer.load_state_dict(content['optimizer'])
     for scheduler, noted in zip(schedulers, content['param_schedulers']):
         scheduler.load_state_dict(noted)
+    model(torch.ones(2, 1)).sum().backward()
+    optimizer.step()
+    for scheduler in schedulers:
+        scheduler.step()
+    assert all(math.isfinite(rate) for rate in optimizer.get_lr()['lr'])
 
 
 def broken_archive(content: bytes, seed: int) -> bytes:

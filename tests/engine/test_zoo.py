@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +14,12 @@ import pytest
 import torch
 
 from mmnv3.convert.pretrained import ForeignPretrained
+from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import read_checkpoint
+from mmnv3.engine.config import read_config
+from mmnv3.engine.hooks import checkpoint_fit_hook
+from mmnv3.engine.launch import build_runner
 from mmnv3.engine.zoo import ADDRESS, PUBLISHED, local_file
 from mmnv3.errors import UserError
 from tests.convert.test_frozen_graph import PIPELINE, Sample, write_archive, write_graph
@@ -149,3 +154,50 @@ def test_a_backbone_starts_from_a_classifier_by_its_name() -> None:
     for key, value in model.backbone.state_dict().items():
         if not key.endswith('tracked'):
             assert torch.equal(value, sample.state[f'backbone.{key}']), key
+
+
+@pytest.mark.usefixtures('zoo')
+def test_a_training_starts_from_a_detector_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fits is taken, and an iteration later is another."""
+    write_demo_data(tmp_path / 'demo', DemoSpec(train=2, val=2, size=128))
+    root = f'{tmp_path}/demo/'
+    options = {
+        'load_from': ADDRESS + DETECTOR,
+        'model.backbone.gate': 'hsigmoid_tf',
+        'train_dataloader.batch_size': 2,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'train_dataloader.dataset.data_root': root,
+        'val_dataloader.dataset.data_root': root,
+        'val_evaluator.ann_file': f'{root}annotations/instances_val.json',
+        'train_cfg.max_iters': 1,
+        'train_cfg.val_begin': 9,
+    }
+    config = read_config('configs/ssdlite_mnv3_small_demo.py', options)
+    config.work_dir, config.launcher = str(tmp_path / 'work'), 'none'
+    logged: list[str] = []
+    monkeypatch.setattr(
+        checkpoint_fit_hook, 'print_log', lambda text, **_: logged.append(text)
+    )
+    runner = build_runner(config)
+    before: dict[str, torch.Tensor] = {}
+    step = runner.train_loop.run_iter
+
+    def keep_and_step(*args: object) -> None:
+        before.update(copy.deepcopy(runner.model.state_dict()))
+        step(*args)
+
+    runner.train_loop.run_iter = keep_and_step
+    runner.train()
+    (line,) = (text for text in logged if 'fits in part' in text)
+    anew = [f'bbox_head.cls_convs.{level}.1' for level in range(6)]
+    assert line.endswith(f'these keep their initialisation: {", ".join(anew)}')
+    given = Sample('detector', 0.01).state
+    for key, value in before.items():
+        if key.rpartition('.')[0] not in anew and not key.endswith('tracked'):
+            assert torch.equal(value, given[key]), key
+    after = runner.model.state_dict()
+    for key in ('backbone.stem.conv', 'bbox_head.cls_convs.0.1'):
+        assert not torch.equal(before[f'{key}.weight'], after[f'{key}.weight'])
