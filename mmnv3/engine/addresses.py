@@ -5,7 +5,8 @@ TensorFlow too, local ones and those behind ``https://``, so that ``load_from``,
 ``Pretrained``, ``init_model`` and the toolboxes' own tools take them. It
 knows ``torchvision://`` for classifiers alone (an omission of 0.10.7: it lists
 ``torchvision.models`` without what is in its subfolders); here are its detectors and
-segmenters, ``timm://``, and ``zoo://`` for what the paper's authors published. What is downloaded stays in the cache of torch.hub, or of timm.
+segmenters, ``timm://``, and ``zoo://`` for what the paper's authors published.
+What is downloaded stays in the cache of torch.hub, or of timm.
 """
 
 from __future__ import annotations
