@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
@@ -37,5 +38,6 @@ TRANSFORMS = _child(MMENGINE_TRANSFORMS, 'mmnv3.datasets')
 HOOKS = _child(MMENGINE_HOOKS, 'mmnv3.engine')
 VISUALIZERS = _child(MMENGINE_VISUALIZERS, 'mmnv3.engine')
 METRICS = _child(MMENGINE_METRICS, 'mmnv3.engine')
+OPTIM_WRAPPERS = _child(MMENGINE_OPTIM_WRAPPERS, 'mmnv3.engine.bfloat16')
 OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, 'mmnv3.engine.rmsprop_tf')
 WEIGHT_INITIALIZERS = _child(MMENGINE_WEIGHT_INITIALIZERS, 'mmnv3.convert.pretrained')

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=arguments.names,
         default=['fp32'],
         metavar='NAME[,NAME]',
-        help=f'{", ".join(PRECISIONS)} or both',
+        help=f'{", ".join(PRECISIONS)} or both; in training fp32, bf16 or both',
     )
     parser.add_argument(
         '--checkpoint', type=arguments.name, help='without one the weights are random'

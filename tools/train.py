@@ -15,11 +15,14 @@ from mmnv3.errors import end_on_ctrl_c, one_line_errors
 
 end_on_ctrl_c(__name__)
 
+from mmengine.config import Config
+
 from mmnv3 import arguments
 from mmnv3.engine.launch import (
     base_parser,
     build_runner,
     load_config,
+    resumed_amp,
     set_amp,
     set_auto_scale_lr,
     set_resume,
@@ -39,7 +42,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='continue from a checkpoint; alone or as "auto", from the newest of the '
         'work directory',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, bfloat16 on a CPU',
+    )
+    precision.add_argument(
+        '--auto-amp',
+        action='store_true',
+        help='mixed precision where it trains faster, which is measured first on a CPU '
+        'that has bfloat16; a resumed training keeps the precision it had',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -47,13 +61,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     config = load_config(args)
-    if args.amp:
-        set_amp(config)
     if args.auto_scale_lr:
         set_auto_scale_lr(config)
     if args.resume is not None:
         set_resume(config, args.resume)
+    if args.amp or (args.auto_amp and _gains_by_amp(config)):
+        set_amp(config)
     build_runner(config).train()
+
+
+def _gains_by_amp(config: Config) -> bool:
+    # What times trainings builds whole models.
+    from mmnv3.benchmark.training import trains_faster_by_amp
+
+    resumed = resumed_amp(config)
+    gains = trains_faster_by_amp(config) if resumed is None else resumed
+    print(f'--auto-amp: {"mixed" if gains else "single"} precision')
+    return gains
 
 
 if __name__ == '__main__':

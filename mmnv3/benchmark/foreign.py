@@ -42,7 +42,7 @@ _KINDS: dict[ModuleType, int] = {
     torchvision.models.segmentation: 19,
     torchvision.models: 1000,
 }
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def start_toolbox_model(model: nn.Module, request: Request) -> TimedModel:
@@ -222,16 +222,31 @@ def build_torchvision(name: str, **settings: Any) -> nn.Module:
     Raises:
         UserError: When there is no such detector, segmenter or classifier.
     """
+    module = torchvision_module(name)
+    # Classifiers have no backbone with weights of its own.
+    if module is not torchvision.models:
+        settings['weights_backbone'] = None
+    torch.manual_seed(0)
+    return torchvision.models.get_model(
+        name.removeprefix(TORCHVISION),
+        weights=None,
+        **{'num_classes': _KINDS[module], **settings},
+    )
+
+
+def torchvision_module(name: str) -> ModuleType:
+    """The module of torchvision that has a model: its detectors', segmenters', or all.
+
+    Args:
+        name: With or without the prefix ``'torchvision:'``.
+
+    Raises:
+        UserError: When there is no such detector, segmenter or classifier.
+    """
     name = name.removeprefix(TORCHVISION)
-    for module, classes in _KINDS.items():
+    for module in _KINDS:
         if name in torchvision.models.list_models(module):
-            # Classifiers have no backbone with weights of its own.
-            if module is not torchvision.models:
-                settings['weights_backbone'] = None
-            torch.manual_seed(0)
-            return torchvision.models.get_model(
-                name, weights=None, **{'num_classes': classes, **settings}
-            )
+            return module
     close = [
         known
         for known in torchvision.models.list_models()
@@ -304,7 +319,7 @@ def torchvision_stages(model: Any, size: tuple[int, int]) -> Stages:
     else:
         mean, std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
-            for values in (_MEAN, _STD)
+            for values in (MEAN, STD)
         )
 
         def pre(pictures: Sequence[np.ndarray]) -> Tensor:

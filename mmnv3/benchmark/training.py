@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
@@ -11,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -19,15 +22,25 @@ from mmengine.structures import InstanceData, PixelData
 from mmengine.utils.dl_utils import set_multi_processing
 from rich.table import Table
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from torchvision.transforms.functional import normalize
 
 from mmnv3.benchmark.clock import Summary, time_stages, time_turns
-from mmnv3.benchmark.foreign import build_torchvision, pack, toolbox_size
+from mmnv3.benchmark.foreign import (
+    MEAN,
+    STD,
+    build_torchvision,
+    pack,
+    toolbox_size,
+    torchvision_module,
+)
 from mmnv3.benchmark.machine import describe_machine
 from mmnv3.benchmark.models import find_pretrained
 from mmnv3.benchmark.report import Bars, Chart, Report, check_plot, make_table
 from mmnv3.benchmark.timed_model import NOISE_SIZE, TORCHVISION, Request
-from mmnv3.engine.build import build_model
+from mmnv3.cpu import has_bf16
+from mmnv3.engine.build import build_model, quiet_logger
 from mmnv3.engine.config import anchor_size, read_config
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
@@ -38,8 +51,13 @@ _RUNS, _WARM_UP = 10, 2
 _ROUNDS = 2
 # Objects of a noise picture; COCO's have 7 on average.
 _OBJECTS = 7
+# What torchvision's and mmseg's losses of pixels pass over.
+_IGNORED = 255
 # Random weights stay finite, and a step costs the same at any rate.
 _RATE = 1e-6
+
+# Of what is computed; weights and the optimiser's memory are float32.
+PRECISIONS = ('fp32', 'bf16')
 
 Batch = dict[str, list]
 
@@ -50,6 +68,7 @@ class Training:
 
     Attributes:
         request: What was asked for.
+        precision: One of :data:`PRECISIONS`.
         size: Pixels of the input.
         batch: Pictures of an iteration.
         step: Trains on a batch as the data loader gives it.
@@ -59,12 +78,19 @@ class Training:
     """
 
     request: Request
+    precision: str
     size: Size
     batch: int
     step: Callable[[Batch], Any]
     noise: Batch
     classes: int
     loader: Callable[[], DataLoader] | None
+
+    @property
+    def title(self) -> str:
+        """The model's name, and the precision if it is not float32."""
+        precision = '' if self.precision == 'fp32' else f' {self.precision}'
+        return self.request.title + precision
 
 
 @dataclass(frozen=True)
@@ -98,6 +124,7 @@ class TrainingRow:
         """Everything, for JSON."""
         return dict(
             model=self.training.request.model,
+            precision=self.training.precision,
             input_size=list(self.training.size),
             batch=self.training.batch,
             iteration_seconds=asdict(Summary.of(self.noise_seconds)),
@@ -121,20 +148,23 @@ def benchmark_training(
     Args:
         requests: The models; all with the same threads and device.
         backends: ``'pytorch'``; nothing else trains.
-        precisions: ``'fp32'``.
+        precisions: Of :data:`PRECISIONS`; every model is timed in each.
         runs: Measured iterations of each; 10 for None.
         json_path: File for everything that was measured.
         plot_path: Picture for a bar chart.
 
     Returns:
-        A row for every model.
+        A row for every model and precision.
 
     Raises:
         UserError: When something asked for does not exist or cannot be trained.
     """
     check_plot(plot_path)
-    if tuple(backends) != ('pytorch',) or tuple(precisions) != ('fp32',):
-        raise UserError('--task train is for --backend pytorch --precision fp32')
+    if tuple(backends) != ('pytorch',) or set(precisions) - set(PRECISIONS):
+        raise UserError(
+            '--task train is for --backend pytorch --precision '
+            f'{",".join(PRECISIONS)} or one of them'
+        )
     unused = [name for name in ('checkpoint', 'image') if getattr(requests[0], name)]
     if unused:
         raise UserError(f'--task train has no use for --{unused[0]}; leave it out')
@@ -144,7 +174,7 @@ def benchmark_training(
     notes = []
     if device == 'cpu' and keep_freed_memory():
         notes.append('freed memory is kept, for all of them, as by KeepMemoryHook')
-    trainings = build_trainings(requests)
+    trainings = build_trainings(requests, precisions)
     noise = time_noise(trainings, runs)
     data, reasons = time_data(trainings, runs)
     rows = [TrainingRow(*row) for row in zip(trainings, noise, data)]
@@ -198,7 +228,7 @@ def time_data(
     turns, reasons = {}, []
     for index, training in enumerate(trainings):
         if training.loader is None:
-            name = training.request.model
+            name = training.title
             reasons.append(f'{name}: --size leaves its data pipeline out')
             continue
         try:
@@ -243,7 +273,7 @@ def _table(rows: Sequence[TrainingRow]) -> Table:
         reference = first.images_per_second_with_data
         cells.append(
             [
-                row.training.request.title,
+                row.training.title,
                 f'{row.training.batch}×3×{height}×{width}',
                 f'{summary.p50:.3f}',
                 f'{summary.p90:.3f}',
@@ -264,7 +294,7 @@ def _chart(rows: Sequence[TrainingRow]) -> Chart:
     return Chart(
         title=f'batch {rows[0].training.batch}',
         axis='training images a second',
-        names=[row.training.request.title for row in rows],
+        names=[row.training.title for row in rows],
         bars=[
             Bars('a batch at hand', noise, '#219ebc'),
             Bars('with the data pipeline', data, '#fb8500'),
@@ -272,13 +302,20 @@ def _chart(rows: Sequence[TrainingRow]) -> Chart:
     )
 
 
-def config_training(request: Request) -> Training:
+def config_training(
+    request: Request, precision: str = 'fp32', config: Config | None = None
+) -> Training:
     """Makes a config's model ready, with its optimiser and its data loader.
+
+    Args:
+        request: What was asked for.
+        precision: One of :data:`PRECISIONS`.
+        config: The config; by default it is read as the request says.
 
     Raises:
         UserError: When there is no such config, or when it cannot be trained.
     """
-    config = read_config(request.model, dict(request.options or {}))
+    config = config or read_config(request.model, dict(request.options or {}))
     config.merge_from_dict(dict.fromkeys(find_pretrained(config)))
     if 'train_dataloader' not in config or 'optim_wrapper' not in config:
         raise UserError(
@@ -286,13 +323,16 @@ def config_training(request: Request) -> Training:
             'train takes configs that tools/train.py can train'
         )
     request.check_device()
+    _check_precision(request, precision)
+    if precision == 'bf16':
+        config.optim_wrapper.type = 'mmnv3.BFloat16OptimWrapper'
     if request.batch:
         config.train_dataloader.batch_size = request.batch
     if config.get('data_preprocessor'):
         config.model.setdefault('data_preprocessor', config.data_preprocessor)
     scope = config.get('default_scope', 'mmdet')
     model: Any = build_model(config).to(request.device).train()
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope(scope), quiet_logger():
         optimizer = build_optim_wrapper(model, config.optim_wrapper)
     for group in optimizer.param_groups:
         group['lr'] = _RATE
@@ -304,10 +344,11 @@ def config_training(request: Request) -> Training:
     def step(data: Batch) -> None:
         losses = model.train_step(data, optimizer)
         # A plain loop looks at its loss, and a GPU has to be waited for.
-        float(losses['loss'])
+        losses['loss'].item()
 
     return Training(
         request=request,
+        precision=precision,
         size=size,
         batch=batch,
         step=step,
@@ -317,40 +358,54 @@ def config_training(request: Request) -> Training:
     )
 
 
-def torchvision_training(request: Request, companion: Training) -> Training:
-    """Makes a detector of torchvision ready, trained by a plain loop.
+def _check_precision(request: Request, precision: str) -> None:
+    if precision == 'bf16' and request.device != 'cpu':
+        raise UserError(
+            f'--task train --precision bf16 is for a CPU, not for {request.device}'
+        )
+
+
+def torchvision_training(
+    request: Request, companion: Training, precision: str = 'fp32'
+) -> Training:
+    """Makes a model of torchvision ready, trained by a plain loop.
 
     Args:
         request: What was asked for.
         companion: The config whose pictures, batch and classes it gets.
+        precision: One of :data:`PRECISIONS`; bfloat16 is that of ``torch.autocast``.
 
     Raises:
-        UserError: When there is no such detector.
+        UserError: When there is no such model, or when it is for another task than the
+            config.
     """
     request.check_device()
-    # Its background is the first class.
-    model = build_torchvision(request.model, num_classes=companion.classes + 1)
-    if not hasattr(model, 'transform'):
+    _check_precision(request, precision)
+    loss_of, truth = _LOSSES[torchvision_module(request.model)]
+    if truth not in companion.noise['data_samples'][0]:
         raise UserError(
-            f'{request.model} has no loss of its own; of torchvision, detectors can be '
-            'trained here'
+            f'{request.model} is for another task than {companion.request.model}, '
+            'whose pictures it would train on; name a config of its task first'
         )
+    # A detector's background is its first class.
+    classes = companion.classes + (loss_of is _detector_loss)
+    model = build_torchvision(request.model, num_classes=classes)
     model.to(request.device).train()
     optimizer = torch.optim.SGD(
         model.parameters(), lr=_RATE, momentum=0.9, weight_decay=4e-5
     )
 
     def step(data: Batch) -> None:
-        images = [_rgb(picture).to(request.device) for picture in data['inputs']]
-        targets = [_target(sample, request.device) for sample in data['data_samples']]
-        loss = sum(model(images, targets).values())
+        with torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bf16'):
+            loss = loss_of(model, data, companion.size, request.device)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        float(loss)
+        loss.item()
 
     return Training(
         request=request,
+        precision=precision,
         size=companion.size,
         batch=companion.batch,
         step=step,
@@ -360,8 +415,45 @@ def torchvision_training(request: Request, companion: Training) -> Training:
     )
 
 
-def build_trainings(requests: Sequence[Request]) -> list[Training]:
+def _detector_loss(model: nn.Module, data: Batch, size: Size, device: str) -> Tensor:
+    """The sum of a detector's own losses."""
+    images = [_rgb(picture).to(device) for picture in data['inputs']]
+    targets = [_target(sample, device) for sample in data['data_samples']]
+    return torch.stack(list(model(images, targets).values())).sum()
+
+
+def _segmenter_loss(model: nn.Module, data: Batch, size: Size, device: str) -> Tensor:
+    masks = [sample.gt_sem_seg.data for sample in data['data_samples']]
+    truth = _join(masks, size, _IGNORED)[:, 0].long().to(device)
+    out = model(_normalised(data, size, device))['out']
+    return F.cross_entropy(out, truth, ignore_index=_IGNORED)
+
+
+def _classifier_loss(model: nn.Module, data: Batch, size: Size, device: str) -> Tensor:
+    truth = torch.cat([sample.gt_label for sample in data['data_samples']])
+    return F.cross_entropy(model(_normalised(data, size, device)), truth.to(device))
+
+
+# Of torchvision's models, as its reference trainings have it, and what a sample has
+# that is for them.
+_LOSSES = {
+    torchvision.models.detection: (_detector_loss, 'gt_instances'),
+    torchvision.models.segmentation: (_segmenter_loss, 'gt_sem_seg'),
+    torchvision.models: (_classifier_loss, 'gt_label'),
+}
+
+
+def build_trainings(
+    requests: Sequence[Request], precisions: Sequence[str] = ('fp32',)
+) -> list[Training]:
     """Makes everything ready.
+
+    Args:
+        requests: The models.
+        precisions: Of :data:`PRECISIONS`, for each of them.
+
+    Returns:
+        For every model one training in each precision.
 
     Raises:
         UserError: When torchvision's models have no config beside them, or something
@@ -373,12 +465,42 @@ def build_trainings(requests: Sequence[Request]) -> list[Training]:
             f'{requests[0].model} trains on the pictures of a config; name one before '
             'it, as configs/ssdlite_mnv3_large_coco.py'
         )
-    built = {id(request): config_training(request) for request in configs}
-    companion = built[id(configs[0])]
+    built = {
+        (request.model, precision): config_training(request, precision)
+        for request in configs
+        for precision in precisions
+    }
+    companion = next(iter(built.values()))
     return [
-        built.get(id(request)) or torchvision_training(request, companion)
+        built.get((request.model, precision))
+        or torchvision_training(request, companion, precision)
         for request in requests
+        for precision in precisions
     ]
+
+
+def trains_faster_by_amp(config: Config) -> bool:
+    """Whether this machine trains a config faster in mixed precision.
+
+    A GPU does, and a CPU without instructions for bfloat16 does not. On others a few
+    iterations of both take turns.
+
+    Raises:
+        UserError: When the config cannot be trained.
+    """
+    if get_device() != 'cpu' or not has_bf16():
+        return get_device() == 'cuda'
+    if any(
+        hook.type == 'mmnv3.KeepMemoryHook' for hook in config.get('custom_hooks', ())
+    ):
+        keep_freed_memory()
+    request = Request(str(config.filename), threads=torch.get_num_threads())
+    trainings = [
+        config_training(request, precision, copy.deepcopy(config))
+        for precision in PRECISIONS
+    ]
+    fp32, bf16 = (np.median(times) for times in time_noise(trainings, _RUNS))
+    return bool(bf16 < fp32)
 
 
 def noise_batch(
@@ -440,6 +562,26 @@ def _classes(model: nn.Module) -> int:
     found = [getattr(model, name) for name in heads if hasattr(model, name)]
     found = [getattr(roi_head, 'bbox_head', None), *found]
     return next(head.num_classes for head in found if hasattr(head, 'num_classes'))
+
+
+def _join(maps: Sequence[Tensor], size: Size, fill: int) -> Tensor:
+    """Stacks (C, H, W) maps of up to a size, which they are filled up to."""
+    return torch.stack(
+        [
+            F.pad(
+                each,
+                (0, size.width - each.shape[2], 0, size.height - each.shape[1]),
+                value=fill,
+            )
+            for each in maps
+        ]
+    )
+
+
+def _normalised(data: Batch, size: Size, device: str) -> Tensor:
+    """The pictures as torchvision's models are trained on them, (N, 3, H, W)."""
+    pictures = [normalize(_rgb(each), MEAN, STD) for each in data['inputs']]
+    return _join(pictures, size, 0).to(device)
 
 
 def _rgb(picture: Tensor) -> Tensor:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.evaluator import DumpResults
 from mmengine.fileio import dump
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmnv3 import arguments
+from mmnv3.cpu import has_bf16
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
 from mmnv3.engine.config import datasets_with_pipeline, read_config
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from mmnv3.files import check_output, whole_or_absent
 
 
@@ -129,16 +132,48 @@ def set_resume(config: Config, resume: str) -> None:
     config.resume, config.load_from = newest is not None, newest and str(newest)
 
 
+_BFLOAT16 = 'mmnv3.BFloat16OptimWrapper'
+
+
 def set_amp(config: Config) -> None:
-    """Turns mixed precision on.
+    """Turns mixed precision on: float16 on a GPU, bfloat16 on a CPU.
 
     Raises:
-        UserError: Where no accelerator supports it.
+        UserError: For another device.
     """
-    if not torch.cuda.is_available():
-        raise UserError('--amp needs a GPU and there is none; leave it out')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    device = get_device()
+    if device not in ('cuda', 'cpu'):
+        raise UserError(f'--amp is for a GPU and for a CPU, not {device}; leave it out')
+    wrapper = config.optim_wrapper
+    if device == 'cuda':
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    if not has_bf16():
+        warnings.warn(
+            'this processor has no instructions for bfloat16, and --amp trains many '
+            'times slower on it; leave it out',
+            Remark,
+            stacklevel=2,
+        )
+    wrapper.type = _BFLOAT16
+    for name in ('loss_scale', 'dtype', 'use_fsdp'):
+        wrapper.pop(name, None)
+
+
+def resumed_amp(config: Config) -> bool | None:
+    """Whether the training that a config continues had mixed precision.
+
+    Returns:
+        None where it continues none.
+
+    Raises:
+        UserError: When its checkpoint cannot be read.
+    """
+    if not config.get('resume') or config.get('load_from') is None:
+        return None
+    noted = str(read_checkpoint(config.load_from).meta.get('cfg'))
+    return any(f"'{name}'" in noted for name in (_BFLOAT16, 'AmpOptimWrapper'))
 
 
 def set_auto_scale_lr(config: Config) -> None:

@@ -13,17 +13,21 @@ from mmengine.logging import MMLogger
 
 from mmnv3.benchmark.timed_model import Request
 from mmnv3.benchmark.training import (
+    _join,
     benchmark_training,
     build_trainings,
     config_training,
     time_data,
     time_noise,
+    torchvision_training,
+    trains_faster_by_amp,
 )
 from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.engine.config import read_config
 from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
+from mmnv3.size import Size
 
 ROOT = Path(__file__).parents[2]
 DETECTOR = str(ROOT / 'configs/ssdlite_mnv3_small_coco.py')
@@ -62,7 +66,7 @@ def fake(name: str, calls: list, batches: list | None) -> SimpleNamespace:
             return iter(batches)
 
     return SimpleNamespace(
-        request=SimpleNamespace(model=name),
+        title=name,
         batch=1,
         noise=f'noise of {name}',
         step=lambda data: calls.append((name, data)),
@@ -113,15 +117,38 @@ def test_a_config_beside_torchvision(
 
 
 @pytest.mark.parametrize(
-    ('name', 'size'), [(SEGMENTER, (64, 64)), (CLASSIFIER, (32, 32))]
+    ('model', 'name', 'size'),
+    [
+        (SEGMENTER, 'lraspp_mobilenet_v3_large', (64, 64)),
+        (CLASSIFIER, 'mobilenet_v3_small', (32, 32)),
+    ],
 )
-def test_other_tasks_train_on_noise(name: str, size: tuple[int, int]) -> None:
+def test_other_tasks_train_on_noise(
+    model: str, name: str, size: tuple[int, int]
+) -> None:
     logger = MMLogger.get_current_instance()
     logger.setLevel('INFO')
-    training = config_training(Request(name, size=size, batch=2))
+    requests = [Request(model, size=size, batch=2), Request(f'torchvision:{name}')]
+    training, other = build_trainings(requests)
     assert logger.level == logging.INFO
     assert training.size == size and len(training.noise['inputs']) == 2
     training.step(training.noise)
+    other.step(training.noise)
+
+
+def test_torchvision_has_a_row_in_bfloat16() -> None:
+    training = config_training(Request(CLASSIFIER, size=(32, 32), batch=2))
+    request = Request('torchvision:mobilenet_v3_small')
+    other = torchvision_training(request, training, 'bf16')
+    other.step(training.noise)
+    assert other.title == 'torchvision:mobilenet_v3_small bf16'
+
+
+def test_smaller_crops_are_filled_up() -> None:
+    masks = [torch.ones(1, 2, 3), torch.ones(1, 3, 4)]
+    joined = _join(masks, Size(4, 3), 255)
+    assert joined.shape == (2, 1, 3, 4) and joined[1].eq(1).all()
+    assert joined[0, 0].tolist() == [[1, 1, 1, 255], [1, 1, 1, 255], [255] * 4]
 
 
 def test_torchvision_gets_the_same_pictures(config: str) -> None:
@@ -129,6 +156,47 @@ def test_torchvision_gets_the_same_pictures(config: str) -> None:
     boxes = training.noise['data_samples'][0].gt_instances.bboxes
     assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.max() <= 128
     assert other.noise is training.noise and other.classes == training.classes
+
+
+def test_a_row_for_each_precision(config: str, tmp_path: Path) -> None:
+    path = tmp_path / 'found.json'
+    rows = benchmark_training(
+        [Request(config)],
+        precisions=['fp32', 'bf16'],
+        runs=1,
+        json_path=path,
+    )
+    found = json.loads(path.read_text())['rows']
+    assert [row['precision'] for row in found] == ['fp32', 'bf16']
+    assert [row.training.title for row in rows] == ['tiny', 'tiny bf16']
+    assert [row['model'] for row in found] == [config] * 2
+
+
+@pytest.mark.parametrize(
+    ('capable', 'seconds', 'gains'),
+    [(False, None, False), (True, (0.5, 0.4), True), (True, (0.4, 0.5), False)],
+)
+def test_mixed_precision_has_to_gain(
+    capable: bool,
+    seconds: tuple[float, float] | None,
+    gains: bool,
+    config: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = []
+
+    def time_them(trainings: list, runs: int) -> list[np.ndarray]:
+        timed.extend(training.precision for training in trainings)
+        return [np.full(runs, each) for each in seconds]
+
+    monkeypatch.setattr('mmnv3.benchmark.training.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmnv3.benchmark.training.has_bf16', lambda: capable)
+    monkeypatch.setattr('mmnv3.benchmark.training.time_noise', time_them)
+    given = read_config(config)
+    text = given.pretty_text
+    assert trains_faster_by_amp(given) is gains
+    assert timed == (['fp32', 'bf16'] if capable else [])
+    assert given.pretty_text == text
 
 
 def test_missing_data_is_told() -> None:
@@ -142,6 +210,10 @@ def test_mistakes() -> None:
         benchmark_training([Request(SSDLITE)])
     with pytest.raises(UserError, match='for --backend pytorch'):
         benchmark_training([Request(DETECTOR)], ['openvino'])
+    with pytest.raises(UserError, match='for --backend pytorch'):
+        benchmark_training([Request(DETECTOR)], precisions=['fp32', 'int8'])
+    with pytest.raises(UserError, match=r'another task than .*shallow'):
+        build_trainings([Request(CLASSIFIER), Request(SSDLITE)])
     with pytest.raises(UserError, match='no use for --image'):
         benchmark_training([Request(DETECTOR, image='x.jpg')])
 
@@ -171,6 +243,7 @@ def test_freed_memory_comes_back_without_page_faults(run_python) -> None:
 import resource
 import torch
 from mmnv3.memory import keep_freed_memory
+from mmnv3.size import Size
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

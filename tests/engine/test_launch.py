@@ -15,11 +15,13 @@ from mmnv3.engine.launch import (
     WholeResults,
     build_runner,
     load_config,
+    resumed_amp,
+    set_amp,
     set_drawing,
     set_resume,
     set_tta,
 )
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from tests.engine.test_checkpoints import write_training
 
 STATE = dict(a=torch.zeros(3))
@@ -176,3 +178,49 @@ def test_predictions_are_written_whole(small_disk: Path) -> None:
         WholeResults(str(path)).compute_metrics(['x' * 100_000])
     assert pickle.loads(path.read_bytes()) == [{'boxes': 1}]
     assert list(small_disk.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('capable', [True, False])
+def test_mixed_precision_on_a_cpu_is_bfloat16(
+    capable: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr('mmnv3.engine.launch.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmnv3.engine.launch.has_bf16', lambda: capable)
+    given = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=2.0, clip_grad={})
+    config = Config(dict(optim_wrapper=given))
+    set_amp(config)
+    assert config.optim_wrapper == dict(type='mmnv3.BFloat16OptimWrapper', clip_grad={})
+    remarks = [w for w in recwarn if issubclass(w.category, Remark)]
+    assert len(remarks) == (not capable)
+
+
+def test_mixed_precision_on_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('mmnv3.engine.launch.get_device', lambda: 'cuda')
+    config = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    set_amp(config)
+    expected = dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    assert config.optim_wrapper == expected
+    monkeypatch.setattr('mmnv3.engine.launch.get_device', lambda: 'mps')
+    with pytest.raises(UserError, match='--amp is for a GPU and for a CPU, not mps'):
+        set_amp(config)
+
+
+@pytest.mark.parametrize(
+    ('wrapper', 'mixed'),
+    [
+        ('OptimWrapper', False),
+        ('AmpOptimWrapper', True),
+        ('mmnv3.BFloat16OptimWrapper', True),
+    ],
+)
+def test_a_resumed_training_had_a_precision(
+    wrapper: str, mixed: bool, tmp_path: Path
+) -> None:
+    config = Config(dict(optim_wrapper=dict(type=wrapper), work_dir=str(tmp_path)))
+    assert resumed_amp(config) is None
+    set_resume(config, 'auto')
+    assert resumed_amp(config) is None
+    meta = dict(iter=1, epoch=0, cfg=config.pretty_text)
+    write_training(tmp_path / 'iter_1.pth', meta=meta)
+    set_resume(config, 'auto')
+    assert resumed_amp(config) is mixed

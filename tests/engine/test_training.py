@@ -40,14 +40,14 @@ def test_training_leaves_what_a_person_wants_to_see(trained: Path) -> None:
     assert 'eta:' in log and 'bbox_mAP_copypaste' in log
 
 
-@pytest.mark.skipif(
+_repeats_data = pytest.mark.skipif(
     find_distribution('onedl-mmengine'),
     reason="OneDL's mmengine resumes without repeating the random augmentation",
 )
-def test_kill_and_resume_gives_the_weights_of_an_uninterrupted_training(
-    trained: Path, config: Path, tool: Callable, tmp_path: Path
-) -> None:
-    process = start('train.py', config, '--work-dir', tmp_path)
+
+
+def kill_after_four_of_six(config: Path, work_dir: Path, *options: str) -> None:
+    process = start('train.py', config, '--work-dir', work_dir, *options)
     # At the log line after iteration 4 its checkpoint is there and 5 is under way.
     for line in process.stdout:
         if '[5/6]' in line:
@@ -55,17 +55,48 @@ def test_kill_and_resume_gives_the_weights_of_an_uninterrupted_training(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / 'iter_6.pth').exists()
+    assert not (work_dir / 'iter_6.pth').exists()
+
+
+def check_same_weights(whole: Path, resumed: Path) -> None:
+    expected, found = weights(whole / 'iter_6.pth'), weights(resumed / 'iter_6.pth')
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    started = weights(whole / 'iter_2.pth')
+    assert any(not torch.equal(expected[key], started[key]) for key in expected)
+
+
+@_repeats_data
+def test_kill_and_resume_gives_the_weights_of_an_uninterrupted_training(
+    trained: Path, config: Path, tool: Callable, tmp_path: Path
+) -> None:
+    kill_after_four_of_six(config, tmp_path)
     # What a kill while writing leaves behind must not be taken for a checkpoint.
     (tmp_path / 'iter_5.pth.123.tmp').write_bytes(b'half')
     (tmp_path / 'last_checkpoint').write_text('')
     done = tool('train.py', config, '--work-dir', tmp_path, '--resume')
     assert done.returncode == 0, done.stderr
     assert 'resumed epoch: 0, iter: 4' in done.stdout
-    expected, found = weights(trained / 'iter_6.pth'), weights(tmp_path / 'iter_6.pth')
-    assert all(torch.equal(expected[key], found[key]) for key in expected)
-    started = weights(trained / 'iter_2.pth')
-    assert any(not torch.equal(expected[key], started[key]) for key in expected)
+    check_same_weights(trained, tmp_path)
+
+
+@pytest.mark.slow(reason='three trainings, in emulated bfloat16 on most machines')
+@_repeats_data
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU trains in float16')
+def test_so_it_does_in_bfloat16(
+    trained: Path, config: Path, tool: Callable, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    done = tool('train.py', config, '--work-dir', whole, '--amp')
+    assert done.returncode == 0, done.stderr
+    kill_after_four_of_six(config, killed, '--amp')
+    # It goes on as it began, whatever this machine would choose.
+    done = tool('train.py', config, '--work-dir', killed, '--resume', '--auto-amp')
+    assert done.returncode == 0, done.stderr
+    assert '--auto-amp: mixed precision' in done.stdout
+    assert 'resumed epoch: 0, iter: 4' in done.stdout
+    check_same_weights(whole, killed)
+    single, mixed = (weights(each / 'iter_6.pth') for each in (trained, whole))
+    assert any(not torch.equal(single[key], mixed[key]) for key in single)
 
 
 def test_testing_evaluates_dumps_and_draws(
@@ -144,9 +175,6 @@ WRONG = {
          'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=20'],
         'loss.* is not finite at iteration .*lower optim_wrapper.optimizer.lr',
     ),
-    'mixed precision without a GPU': (
-        ['train.py', '{config}', '--amp'], '--amp needs a GPU',
-    ),
     'another form of predictions': (
         ['test.py', '{config}', '{trained}/iter_6.pth', '--out', 'found.csv'],
         'found.csv: must end in .pkl',
@@ -159,8 +187,6 @@ def test_what_is_wrong_is_said_in_one_line(
     case: str, trained: Path, config: Path, tool: Callable, tmp_path: Path
 ) -> None:
     args, message = WRONG[case]
-    if 'amp' in message and torch.cuda.is_available():
-        pytest.skip('there is a GPU')
     half, bare = tmp_path / 'half.pth', tmp_path / 'bare.pth'
     whole = (trained / 'iter_6.pth').read_bytes()
     half.write_bytes(whole[: len(whole) // 2])
