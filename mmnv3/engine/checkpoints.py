@@ -349,9 +349,12 @@ def _compare_parts(wanted: list, given: Any, kind: str) -> str | None:
                 f'of this config {", ".join(sorted(mine))}'
             )
         for key in own.keys() & other.keys() - {'params'}:
-            # Of counts `own` has the start.
-            counts = key.endswith('_step')
-            fits = _is_count(other[key]) if counts else _is_like(own[key], other[key])
+            # Of counts `own` has the start. One that has not begun is at -1.
+            fits = (
+                other[key] == -1 or _is_count(other[key])
+                if key.endswith('_step')
+                else _is_like(own[key], other[key])
+            )
             if not fits or (key == _DECAY and own[key] is not other[key]):
                 return f'{key} of its {kind} is {str(other[key])[:40]!r}'
         if own.get('params') != other.get('params'):
