@@ -22,6 +22,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
+from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
@@ -36,6 +37,7 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.engine.config import read_config
 from tests.models.parity import calibrate_norms
+from tests.tools import run_tool
 
 SIDE = 96
 # Loaders in other processes cost more than they save here.
@@ -148,6 +150,7 @@ def detector(demo: Path, picture: Path) -> Door:
         options[f'{phase}_dataloader.dataset.data_root'] = f'{demo}/'
         place = f'{phase}_dataloader.dataset.pipeline.{resize}.scale'
         options[place] = (SIDE, SIDE)
+    options['tta_pipeline.1.scale'] = (SIDE, SIDE)
     options |= {
         key.replace('val_', 'test_', 1): value
         for key, value in options.items()
@@ -302,6 +305,29 @@ def test_averages_of_weights(detector: Door, tmp_path: Path, average: str) -> No
     weights = [key for key in averaged if key.endswith('conv.weight')]
     assert any(not torch.equal(averaged[k], last[f'module.{k}']) for k in weights)
     build_model(detector.read(), checkpoint=str(tmp_path / 'iter_2.pth'))
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmenter', 'classifier'])
+def test_mirrored_pictures_too(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door: Door = request.getfixturevalue(kind)
+    figures: list[dict] = []
+    test = Runner.test
+
+    def note(runner: Runner) -> dict:
+        assert isinstance(runner.model, BaseTTAModel)
+        figures.append(test(runner))
+        return figures[-1]
+
+    monkeypatch.setattr(Runner, 'test', note)
+    args = [door.config, door.checkpoint, '--tta', '--work-dir', tmp_path]
+    door.run('test.py', *args)
+    assert run_tool('test.py', *args) == 0
+    assert figures[0] == figures[1] != {}
 
 
 def test_new_style_configs(detector: Door, tmp_path: Path) -> None:

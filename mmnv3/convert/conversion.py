@@ -17,7 +17,8 @@ from mmnv3.errors import UserError
 _UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(number for number in range(1, 91) if number not in _UNUSED)
 
-# Batch normalisation that does nothing, where a file has it folded into its kernels.
+# Batch normalisation that does nothing, where a file has it folded into its kernels:
+# with TensorFlow's eps, which is that of their formats.
 _EPS = 1e-3
 _NEUTRAL = {
     'weight': 1.0,

@@ -33,8 +33,7 @@ def trained_with(form: CheckpointFormat, source: str | Path) -> tuple[float, str
 def describe_settings(form: CheckpointFormat, source: str | Path) -> str:
     """Says in a line what a config for a converted file has to set."""
     eps, padding = trained_with(form, source)
-    wants = [] if form.project == 'tflite' else [_norm_cfg(eps)]
-    wants.append(f'padding={padding!r}')
+    wants = [_norm_cfg(eps), f'padding={padding!r}']
     if form.gate != CheckpointFormat.gate:
         wants.append(f'gate={form.gate!r}')
     *others, last = wants
@@ -49,11 +48,13 @@ def _other_eps(form: CheckpointFormat, source: str | Path, backbone: nn.Module) 
     """A sentence where the eps differs, '' where it does not."""
     eps, _ = trained_with(form, source)
     epsilons = {m.eps for m in backbone.modules() if isinstance(m, _BatchNorm)}
-    # Quantised files have the normalisation folded into their kernels.
-    if epsilons == {eps} or form.project == 'tflite':
+    if epsilons == {eps}:
         return ''
+    # LiteRT's files have it folded into their kernels; what stands in its place here
+    # does nothing with this eps alone.
+    became = 'is converted for' if form.project == 'tflite' else 'was trained with'
     return (
-        f'{source} was trained with eps={eps:g} in batch normalisation, and the '
+        f'{source} {became} eps={eps:g} in batch normalisation, and the '
         f'config has {", ".join(f"{value:g}" for value in sorted(epsilons))}; set '
         f'{_norm_cfg(eps)}'
     )

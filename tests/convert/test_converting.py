@@ -452,4 +452,6 @@ def test_settings_are_told_in_a_line() -> None:
         "padding='symmetric'"
     )
     litert = forms['tflite', 'classification']
-    assert describe_settings(litert, 'a.tflite') == "its backbone wants padding='same'"
+    assert describe_settings(litert, 'a.tflite') == (
+        'its backbone wants norm_cfg=dict(type="BN", eps=0.001) and padding=\'same\''
+    )

@@ -17,6 +17,7 @@ from torch import nn
 from mmnv3.arch import Network
 from mmnv3.convert import from_ours, to_ours
 from mmnv3.convert.tensorflow import from_variables, to_variables
+from mmnv3.deploy.export import FORMATS, export_config
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
@@ -275,6 +276,25 @@ def test_so_are_those_of_mmdets_own_way(model, name: str) -> None:
 def test_runtimes_find_them_too(checkpoint, name: str, backend: str) -> None:
     pytest.importorskip(backend)
     predictor = Predictor(CONFIGS[name], checkpoint(name), backend, options=CLASSES)
+    for shot in read_shots(name):
+        found = predictor(np.ascontiguousarray(shot.rgb[..., ::-1]))
+        check_detections(found, shot, 1e-3, 1e-3)
+
+
+@needs_data
+@pytest.mark.slow  # As above.
+@pytest.mark.parametrize('kind', ['onnx', 'openvino'])
+@pytest.mark.parametrize('name', ['ssdlite_large', 'ssdlite_small'])
+def test_so_do_files_that_suppress_inside(
+    checkpoint, name: str, kind: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(kind)
+    file = tmp_path / f'a{FORMATS[kind].suffixes[0]}'
+    export_config(
+        CONFIGS[name], checkpoint(name), file, kind, options=CLASSES, postprocess=True
+    )
+    predictor = Predictor(file)
+    assert predictor.info.postprocessed
     for shot in read_shots(name):
         found = predictor(np.ascontiguousarray(shot.rgb[..., ::-1]))
         check_detections(found, shot, 1e-3, 1e-3)

@@ -12,11 +12,12 @@ from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor
 
 from mmnv3.convert import read_state, to_ours
+from mmnv3.convert.differences import check_against
 from mmnv3.convert.formats import FORMATS
 from mmnv3.convert.naming import Part
 from mmnv3.convert.tensorflow import from_variables
 from mmnv3.engine.build import build_model
-from mmnv3.errors import UserError
+from mmnv3.errors import Remark, UserError
 from tests.convert.test_frozen_graph import CONFIGS, Sample
 
 EPS = 1e-3
@@ -151,6 +152,21 @@ def test_a_detector_computes_the_same(sample: Sample, tmp_path: Path) -> None:
     assert str(to_ours(read_state(path), 'tflite').network) == (
         'tflite detection: small at width 1, detection tail, 91 classes'
     )
+
+
+def test_it_wants_the_eps_that_it_is_converted_for(
+    sample: Sample, tmp_path: Path
+) -> None:
+    """With another each layer would scale by a part in a thousand."""
+    path = tmp_path / 'model.tflite'
+    write_detector(path, sample)
+    config, options = CONFIGS['detector']
+    options = {**options, 'model.backbone.norm_cfg.eps': 1e-5}
+    line = r'is converted for eps=0\.001 in .* config has 1e-05; set norm_cfg=dict'
+    with pytest.warns(Remark, match=line):
+        model = build_model(config, options, str(path))
+    with pytest.raises(UserError, match=rf'{line}.*; nothing was converted'):
+        check_against(to_ours(read_state(path), 'tflite'), path, model)
 
 
 def test_one_with_fewer_maps_is_refused(sample: Sample, tmp_path: Path) -> None:
