@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads import SSDHead
@@ -12,8 +13,9 @@ from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
 from mmnv3.arch import (
     backbone_taps,
@@ -291,8 +293,7 @@ class UnboundedBoxCoder(DeltaXYWHBBoxCoder):
 class SigmoidFocalLoss(nn.Module):
     """Focal loss over independent classes without a background class.
 
-    mmdet's ``FocalLoss`` needs mmcv's compiled operator on a GPU; torchvision's
-    function needs none anywhere.
+    mmdet's ``FocalLoss`` needs mmcv's compiled operator on a GPU; this needs none.
 
     Args:
         alpha: Weight of positives; negatives weigh ``1 - alpha``. The pipeline config
@@ -325,9 +326,44 @@ class SigmoidFocalLoss(nn.Module):
         Returns:
             A scalar.
         """
-        wanted = F.one_hot(target, pred.size(1) + 1)[:, :-1].to(pred.dtype)
-        losses = sigmoid_focal_loss(pred, wanted, self.alpha, self.gamma)
-        return self.loss_weight * (losses.sum(1) * weight).sum() / avg_factor
+        # bfloat16 and float16 would lose what is summed here.
+        pred = pred.float() if pred.itemsize < 4 else pred
+        classes = pred.size(1)
+        classes, gamma = pred.size(1), self.gamma
+        # Nearly all of the numbers are of classes that are not there, so that all are
+        # taken for such, and the others mended.
+        there = pred.gather(1, target.clamp(max=classes - 1)[:, None])[:, 0]
+        mended = self.alpha * (-there).sigmoid().pow(gamma) * F.softplus(-there)
+        taken = (1 - self.alpha) * there.sigmoid().pow(gamma) * F.softplus(there)
+        losses = (1 - self.alpha) * _AbsentClasses.apply(pred, gamma)
+        losses = losses + (mended - taken) * (target < classes)
+        return self.loss_weight * (losses * weight).sum() / avg_factor
+
+
+class _AbsentClasses(Function):
+    """Sums pᵞ · softplus(x) over a row's logits x, where p is sigmoid(x).
+
+    That is the focal loss of classes that are not there, but for its factor. Its
+    gradient pᵞ · (γ · (1 - p) · softplus(x) + p) takes half of the passes over all
+    logits that autograd makes of it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
+        """Maps (N, C) to (N,)."""
+        p, softplus = logits.sigmoid(), F.softplus(logits)
+        power = p.pow(gamma)
+        ctx.save_for_backward(p, softplus, power)
+        ctx.gamma = gamma
+        return (power * softplus).sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Maps (N,) to (N, C)."""
+        p, softplus, power = ctx.saved_tensors
+        slope = torch.sub(1, p).mul_(softplus).mul_(ctx.gamma).add_(p).mul_(power)
+        return slope.mul_(grad[:, None]), None
 
 
 _TRAIN_CFG = dict(

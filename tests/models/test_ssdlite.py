@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, read_image
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from mmnv3.arch import follow_backbone
 from mmnv3.deploy.graph import build_graph
 from mmnv3.errors import Remark, UserError
 from mmnv3.models import MobileNetV3, SSDLiteHead, SSDLiteNeck
+from mmnv3.models.ssdlite import SigmoidFocalLoss
 from mmnv3.registry import MODELS
 from tests.models.parity import calibrate_norms, copy_in_order, shake_norms
 
@@ -198,6 +199,24 @@ def targets() -> tuple[list, list]:
         [InstanceData(bboxes=boxes, labels=torch.tensor([1, 0]))],
         [dict(img_shape=(320, 320), pad_shape=(320, 320))],
     )
+
+
+@pytest.mark.parametrize(('alpha', 'gamma'), [(0.75, 2.0), (0.25, 1.5), (0.5, 0.0)])
+def test_focal_loss_is_torchvisions(alpha: float, gamma: float) -> None:
+    torch.manual_seed(0)
+    # Also of logits that are sure, and wrong.
+    pred = (20 * torch.randn(50, 7, dtype=torch.float64)).requires_grad_()
+    target, weight = torch.randint(8, (50,)), torch.rand(50)
+    wanted = F.one_hot(target, 8)[:, :-1].double()
+    expected = sigmoid_focal_loss(pred, wanted, alpha, gamma).sum(1) * weight / 3
+    loss = SigmoidFocalLoss(alpha, gamma, loss_weight=2.0)
+    found = loss(pred, target, weight, avg_factor=3)
+    torch.testing.assert_close(found, 2 * expected.sum())
+    (gradient,) = torch.autograd.grad(found, pred)
+    (expected_gradient,) = torch.autograd.grad(2 * expected.sum(), pred)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-6, atol=1e-7)
+    # Sums of many need more digits than bfloat16 has.
+    assert loss(pred.bfloat16(), target, weight, 3).dtype == torch.float32
 
 
 def test_focal_loss_by_hand() -> None:
