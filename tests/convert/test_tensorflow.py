@@ -186,7 +186,7 @@ def test_a_detectors_outputs_are_the_originals(model, name: str) -> None:
         torch.cat(anchors)[:, [1, 0, 3, 2]] / 320, reference, atol=2e-7
     )
     # In double precision, so that only the original's own rounding is left: in single
-    # one of the logits, of ±18, is 5.3e-4 away.
+    # the farthest logit, of ±18, is 3.9e-4 to 6.0e-4 away, as the order of sums falls.
     detector.double()
     for shot in read_shots(name):
         np.testing.assert_allclose(
@@ -271,10 +271,10 @@ def test_so_are_those_of_mmdets_own_way(model, name: str) -> None:
 
 @needs_data
 @pytest.mark.slow  # Exports two detectors, half a minute each.
-@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino', 'litert'])
 @pytest.mark.parametrize('name', ['ssdlite_large', 'ssdlite_small'])
 def test_runtimes_find_them_too(checkpoint, name: str, backend: str) -> None:
-    pytest.importorskip(backend)
+    pytest.importorskip('litert_torch' if backend == 'litert' else backend)
     predictor = Predictor(CONFIGS[name], checkpoint(name), backend, options=CLASSES)
     for shot in read_shots(name):
         found = predictor(np.ascontiguousarray(shot.rgb[..., ::-1]))

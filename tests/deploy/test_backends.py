@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from mmnv3.deploy.calibration import noise_batches
@@ -12,6 +13,7 @@ from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import (
     BACKENDS,
+    FORMATS,
     check_backend,
     file_suffix,
     load_runtime,
@@ -19,6 +21,7 @@ from mmnv3.deploy.runtime import (
 )
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
+from mmnv3.models.layers import SqueezeExcite
 from tests.models.parity import calibrate_norms, shake_norms
 
 SHAPE = 1, 3, 32, 32
@@ -55,6 +58,26 @@ def test_every_backend_computes_the_same(graph, tmp_path, backend) -> None:
     assert expected.std() > 0.1
     np.testing.assert_allclose(runtime(x)['output'], expected, atol=1e-4)
     assert runtime.info == info
+
+
+@pytest.mark.parametrize('kind', filter(None, BACKENDS.values()))
+@torch.no_grad()
+def test_every_file_keeps_the_factor_of_tensorflows_gate(tmp_path, kind) -> None:
+    """Runtimes know a gate with 1/6, and take what looks like it for that."""
+    if kind == 'litert':
+        pytest.importorskip('litert_torch', reason='litert-torch is not installed')
+    torch.manual_seed(0)
+    theirs, papers = (SqueezeExcite(8, 4, gate) for gate in ('hsigmoid_tf', 'hsigmoid'))
+    # Below, inside and above of what the gate cuts off.
+    theirs.expand.bias.copy_(torch.linspace(-4, 4, 8))
+    papers.load_state_dict(theirs.state_dict())
+    x = torch.rand(1, 8, 4, 4)
+    graph = PlainGraph(theirs, tuple(x.shape))
+    path = tmp_path / f'gate{FORMATS[kind].suffixes[0]}'
+    write_file(graph, plain_info(graph), path, kind)
+    found = load_runtime(path, threads=1)(x.numpy())['output']
+    np.testing.assert_allclose(found, theirs(x), atol=2e-7)
+    assert np.abs(found - papers(x).numpy()).max() > 1e-5
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino', 'litert'])

@@ -1,5 +1,6 @@
 """The whole detector against torchvision's, its losses, and what it refuses."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,18 @@ def test_iou_loss_sees_boxes_in_pixels() -> None:
     assert random > 0.1
     random.backward()
     assert parts[1].extra_layers[0][0].conv.weight.grad is not None
+
+
+def test_boxes_of_the_originals_layout_have_no_bound() -> None:
+    """Its coder is w = exp(t / 5) · the anchor's; torchvision's stops at 62.5 times."""
+    anchors = torch.tensor([[10.0, 20, 14, 28]])
+    codes = torch.tensor([[0.0, 0, 25, 26]])
+    width, height = 4 * math.exp(5), 8 * math.exp(5.2)
+    expected = [12 - width / 2, 24 - height / 2, 12 + width / 2, 24 + height / 2]
+    found = SSDLiteHead().bbox_coder.decode(anchors, codes)
+    torch.testing.assert_close(found, torch.tensor([expected]))
+    bounded = SSDLiteHead(loss_cls=None).bbox_coder.decode(anchors, codes)
+    assert (bounded[0, 2] - bounded[0, 0]).item() == pytest.approx(4 * 62.5)
 
 
 def test_softmax_losses_equal_torchvision(pair: tuple) -> None:
