@@ -39,6 +39,7 @@ class Pipeline:
         self.size_is_chance = size_is_chance
         # Fresh memory for every picture takes as long as filling it.
         self._input = np.empty(0, np.float32)
+        self._planes: list[np.ndarray] = []
 
     @property
     def info(self) -> ModelInfo:
@@ -70,7 +71,7 @@ class Pipeline:
         info = self._info_for(picture_size(pictures[0]))
         batch = np.zeros(info.input_shape, np.float32) if out is None else out
         for picture, place in zip(pictures, batch):
-            prepare_picture(picture, info, place)
+            prepare_picture(picture, info, place, self._planes)
         return batch
 
     def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
@@ -120,7 +121,10 @@ class Pipeline:
 
 
 def prepare_picture(
-    picture: np.ndarray, info: ModelInfo, out: np.ndarray | None = None
+    picture: np.ndarray,
+    info: ModelInfo,
+    out: np.ndarray | None = None,
+    planes: list[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Resizes and normalises a picture as the config's test pipeline does.
 
@@ -129,6 +133,8 @@ def prepare_picture(
         info: What the model takes.
         out: Where to write, as it is returned; fresh memory for None, which costs
             about as much again as the arithmetic.
+        planes: Where the channels of pictures before this one are, whose memory is used
+            again; this one's are there then. An empty list begins so.
 
     Returns:
         One picture of a batch, float32 of ``info.input_shape[1:]``.
@@ -150,9 +156,10 @@ def prepare_picture(
             padding = step.value[0]
         else:
             picture = step(picture)
-    planes = cv2.split(picture)
-    if info.channel_order == 'rgb':
-        planes = planes[::-1]
+    planes = [] if planes is None else planes
+    # Those of another size or type are made anew.
+    planes[:] = cv2.split(picture, planes or None)
+    ordered = planes[::-1] if info.channel_order == 'rgb' else planes
     if out is None:
         out = np.empty(info.input_shape[1:], np.float32)
     height, width = picture.shape[:2]
@@ -160,7 +167,7 @@ def prepare_picture(
     # Plane by plane, since arithmetic over interleaved pixels that are transposed
     # afterwards takes 20 times as long; and a pixel has few values.
     tables = _tables(info.mean, info.std)
-    for channel, (plane, place) in enumerate(zip(planes, out)):
+    for channel, (plane, place) in enumerate(zip(ordered, out)):
         if padded:
             place[:] = padding
             place = place[:height, :width]
