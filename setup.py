@@ -59,6 +59,9 @@ EXTRAS = {
         'tflite',
         'flatbuffers',
         'ai-edge-litert',
+        # The example of a service, and what asks it.
+        'fastapi',
+        'httpx',
         *ONNX,
         *OPENVINO,
         *SEARCH,

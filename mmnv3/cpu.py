@@ -1,6 +1,10 @@
-"""What this machine's processor can compute by itself."""
+"""What this machine's processor is, and what it can compute by itself."""
 
 from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -20,3 +24,16 @@ def has_bf16() -> bool:
         return bool(torch.cpu._is_avx512_bf16_supported())
     found = ask()
     return any(found.get(name, False) for name in _BF16)
+
+
+def processor_name() -> str:
+    """The processor's name; its architecture where the system says no more."""
+    try:
+        found = re.search(
+            r'^model name\s*:\s*(.+)$',
+            Path('/proc/cpuinfo').read_text(),
+            re.MULTILINE,
+        )
+    except OSError:
+        found = None
+    return found.group(1) if found else platform.processor() or platform.machine()

@@ -67,6 +67,15 @@ def read_picture(path: str | Path) -> np.ndarray:
     return load_picture(path, lambda path: Path(path).read_bytes(), _decode)
 
 
+def decode_picture(content: bytes) -> np.ndarray:
+    """Decodes the bytes of a file as :func:`read_picture` does.
+
+    Raises:
+        UserError: When they are truncated, not a picture or of too large a one.
+    """
+    return load_picture(f'{len(content)} bytes', lambda _: content, _decode)
+
+
 def load_picture(
     path: str | Path,
     fetch: Callable[[str], bytes],

@@ -23,7 +23,8 @@ from mmnv3 import arguments
 from mmnv3.benchmark.latency import benchmark_latency
 from mmnv3.benchmark.timed_model import DEVICES, Request
 from mmnv3.benchmark.training import benchmark_training
-from mmnv3.deploy.runtime import BACKENDS, PRECISIONS
+from mmnv3.deploy.info import PRECISIONS
+from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.files import check_output
 
 
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=arguments.names,
         default=['fp32'],
         metavar='NAME[,NAME]',
-        help=f'{", ".join(PRECISIONS)} or both; in training fp32, bf16 or both',
+        help=f'{", ".join(PRECISIONS)}; all takes those that the backends have; in '
+        'training fp32, bf16 or both',
     )
     parser.add_argument(
         '--checkpoint', type=arguments.name, help='without one the weights are random'

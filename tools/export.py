@@ -20,7 +20,7 @@ from rich.console import Console
 
 from mmnv3 import arguments
 from mmnv3.deploy.export import FORMATS, export_config
-from mmnv3.deploy.runtime import PRECISIONS
+from mmnv3.deploy.info import PRECISIONS
 from mmnv3.files import check_output
 
 
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--precision',
         choices=PRECISIONS,
         default='fp32',
-        help='int8 is smaller and faster, and needs --calib',
+        help='fp16: weights of 16 bits, in half the size; bf16: computed in bfloat16, '
+        'where the processor can; int8: the smallest, needs --calib; by default fp32',
     )
     parser.add_argument(
         '--calib',
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'model.bbox_head.anchor_generator.input_size=256',
     )
     args = parser.parse_args(argv)
-    suffix = '_int8' if args.precision == 'int8' else ''
+    suffix = '' if args.precision == 'fp32' else f'_{args.precision}'
     out = args.out or _beside(
         args.checkpoint, f'{suffix}{FORMATS[args.format].suffixes[0]}'
     )

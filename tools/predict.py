@@ -16,6 +16,8 @@ from mmnv3.errors import end_on_ctrl_c, interrupt_on_sigterm, one_line_errors
 end_on_ctrl_c(__name__)
 
 from mmnv3 import Predictor, arguments
+from mmnv3.deploy.fastest import AUTO
+from mmnv3.deploy.info import PRECISIONS
 from mmnv3.deploy.predict_files import predict_files
 from mmnv3.deploy.writers import (
     SAVE_FORMATS,
@@ -50,6 +52,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--backend',
         help='pytorch, compile, onnxruntime, openvino or litert; by default pytorch, '
         'or what an exported file is for',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=[*PRECISIONS, AUTO],
+        help='what is computed in; auto takes the fastest of what is installed, or of '
+        'what --backend has; by default fp32, or what an exported file is in',
+    )
+    parser.add_argument(
+        '--calib',
+        type=arguments.name,
+        metavar='FOLDER',
+        help='some 100 to 200 pictures like those to come, for int8 of a config',
     )
     parser.add_argument(
         '--threads', type=arguments.threads, help='cores to use; by default all'
@@ -128,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.checkpoint,
         args.backend,
         args.threads,
+        precision=args.precision,
+        calibration=args.calib,
         size=args.size and tuple(args.size),
         batch=args.batch,
         options=dict(args.cfg_options) if args.cfg_options else None,

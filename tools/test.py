@@ -13,7 +13,9 @@ from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
 end_on_ctrl_c(__name__)
 
 from mmnv3 import arguments
-from mmnv3.deploy.exported_model import is_exported, set_exported
+from mmnv3.deploy.exported_model import is_exported, set_exported, set_runtime
+from mmnv3.deploy.fastest import AUTO
+from mmnv3.deploy.info import PRECISIONS
 from mmnv3.engine.launch import (
     WholeResults,
     base_parser,
@@ -48,16 +50,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--out', type=arguments.name, help='write the predictions to this .pkl file'
     )
+    parser.add_argument(
+        '--backend',
+        help='let it run the checkpoint: onnxruntime, openvino or litert, by an export '
+        'that is kept, or pytorch or compile, without the toolbox',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=[*PRECISIONS, AUTO],
+        help='what a backend or an exported file computes in; by default fp32, or what '
+        'the file is in',
+    )
+    parser.add_argument(
+        '--calib',
+        type=arguments.name,
+        metavar='FOLDER',
+        help='some 100 to 200 pictures like those to come, for int8 of a checkpoint',
+    )
     args = parser.parse_args(argv)
     config = load_config(args)
     check_output('--out', args.out, [args.config, args.checkpoint])
-    if is_exported(args.checkpoint):
-        if args.tta:
+    exported = is_exported(args.checkpoint)
+    asked = dict(backend=args.backend, precision=args.precision, calibration=args.calib)
+    runs = exported or any(value is not None for value in asked.values())
+    if runs and args.tta:
+        raise UserError(
+            "--tta needs the toolbox's own model, and not a backend's; leave one out"
+        )
+    if exported:
+        if args.backend or args.calib:
             raise UserError(
-                f"--tta needs the toolbox's own model, and {args.checkpoint} is "
-                'exported; leave it out, or test the checkpoint'
+                f'{args.checkpoint} is exported and takes no --backend and no --calib; '
+                'leave them out, or test the checkpoint'
             )
-        set_exported(config, args.checkpoint)
+        set_exported(config, args.checkpoint, args.precision)
+    elif runs:
+        set_runtime(
+            config, checkpoint=args.checkpoint, options=args.cfg_options, **asked
+        )
     else:
         config.load_from = args.checkpoint
         config.resume = False

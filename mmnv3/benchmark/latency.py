@@ -23,7 +23,8 @@ from mmnv3.benchmark.machine import (
 from mmnv3.benchmark.models import find_models
 from mmnv3.benchmark.report import Bars, Chart, Report, check_plot, make_table
 from mmnv3.benchmark.timed_model import NETWORK, POST, STAGES, Request, TimedModel
-from mmnv3.deploy.runtime import BACKENDS, check_backend
+from mmnv3.deploy.info import PRECISIONS
+from mmnv3.deploy.runtime import BACKENDS, check_backend, check_precision
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
 
@@ -103,7 +104,8 @@ def benchmark_latency(
         requests: The models; all with the same threads and device.
         backends: Names of :data:`mmnv3.deploy.runtime.BACKENDS`, or ``'all'``: those
             that are installed and can take the model.
-        precisions: ``'fp32'``, ``'int8'`` or both.
+        precisions: Of :data:`mmnv3.deploy.info.PRECISIONS`, or ``'all'``: those that
+            the backends have.
         runs: Measured calls of each; 50 for None.
         json_path: File for everything that was measured.
         plot_path: Picture for a bar chart.
@@ -117,12 +119,13 @@ def benchmark_latency(
     if requests[0].checkpoint and len(requests) > 1:
         raise UserError('--checkpoint is for one config, and there are several')
     check_plot(plot_path)
-    lenient = 'all' in backends
-    names = list(BACKENDS) if lenient else list(dict.fromkeys(backends))
+    lenient = 'all' in backends or 'all' in precisions
+    names = list(BACKENDS) if 'all' in backends else list(dict.fromkeys(backends))
+    numbers = list(PRECISIONS if 'all' in precisions else dict.fromkeys(precisions))
     for name in names:
         check_backend(name)
-    for precision in precisions:
-        check_backend('onnxruntime', precision)
+    for precision in numbers:
+        check_precision(precision)
     runs = runs or _RUNS
     threads, device = requests[0].threads, requests[0].device
     torch.set_num_threads(threads)
@@ -135,7 +138,7 @@ def benchmark_latency(
             subfolder = Path(folder) / str(index)
             subfolder.mkdir()
             request = replace(request, batch=request.batch or 1)
-            ready, told = find_models(request, names, precisions, lenient, subfolder)
+            ready, told = find_models(request, names, numbers, lenient, subfolder)
             models += ready
             notes += told
         if not models:

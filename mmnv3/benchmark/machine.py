@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from mmnv3.cpu import processor_name
+
 # What decides the time of a network, where it is installed.
 _PACKAGES = (
     'torch',
@@ -50,7 +52,7 @@ def describe_machine(threads: int, device: str = 'cpu') -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     machine: dict[str, Any] = dict(
-        processor=_processor(),
+        processor=processor_name(),
         instructions=torch.backends.cpu.get_cpu_capability(),
         cores=os.cpu_count(),
         threads=threads,
@@ -72,19 +74,6 @@ def machine_line(machine: dict[str, Any]) -> str:
         f'{gpu}{machine["processor"]} ({machine["instructions"]}), '
         f'{machine["cores"]} cores, {threads} thread{"s" * (threads > 1)}; {packages}'
     )
-
-
-def _processor() -> str:
-    """The processor's name; its architecture where the system says no more."""
-    try:
-        found = re.search(
-            r'^model name\s*:\s*(.+)$',
-            Path('/proc/cpuinfo').read_text(),
-            re.MULTILINE,
-        )
-    except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)

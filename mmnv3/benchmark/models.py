@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ from mmnv3.deploy.runtime import (
     BACKENDS,
     PyTorchRuntime,
     Runtime,
+    backend_precisions,
     check_backend,
+    check_processor,
     file_suffix,
     load_runtime,
     run_graph,
@@ -67,9 +69,9 @@ def find_models(
     Args:
         request: What was asked for.
         backends: Names of :data:`mmnv3.deploy.runtime.BACKENDS`.
-        precisions: ``'fp32'``, ``'int8'`` or both.
-        lenient: Whether a backend that is missing, or that cannot take the model, is
-            noted instead of raised.
+        precisions: Of :data:`mmnv3.deploy.info.PRECISIONS`.
+        lenient: Whether a backend that is missing, or that cannot take the model or the
+            precision, is noted instead of raised.
         folder: Where exported files go.
 
     Returns:
@@ -103,7 +105,8 @@ def find_models(
         except UserError as error:
             if not lenient:
                 raise
-            notes.append(f'{request.model}: {backend} is left out: {error}')
+            way = f'{backend} {precision}'
+            notes.append(f'{request.model}: {way} is left out: {error}')
     if 'int8' in precisions and not request.calibration:
         notes.append(
             'int8 is calibrated on noise, which is good for its time and for nothing '
@@ -132,9 +135,8 @@ def _combinations(
     """Pairs of backend and precision; impossible ones are left out of ``'all'``."""
     for backend in backends:
         for precision in precisions:
-            if lenient and precision != 'fp32' and BACKENDS[backend] is None:
-                continue
-            yield backend, precision
+            if not lenient or precision in backend_precisions(backend):
+                yield backend, precision
 
 
 @dataclass
@@ -168,7 +170,7 @@ class Exportable:
 
         Args:
             backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
-            precision: ``'fp32'`` or ``'int8'``.
+            precision: One of those that the backend has.
             folder: Where the exported files go.
 
         Raises:
@@ -176,11 +178,14 @@ class Exportable:
         """
         request, format_name = self.request, BACKENDS[backend]
         check_backend(backend, precision)
+        check_processor(precision, f'backend {backend!r}')
         request.check_device(backend)
         inside = postprocesses_inside(config_task(self.model.cfg), format_name)
         graph, info = self.graph(inside)
         files: list[Path] = []
         if format_name is None:
+            graph = graph.in_precision(precision)
+            info = replace(info, precision=precision)
             load = partial(_load_graph, graph, info, request, backend)
         else:
             path = folder / f'{backend}-{precision}{file_suffix(backend)}'

@@ -109,7 +109,7 @@ class TimedModel:
     Attributes:
         request: What was asked for.
         backend: What runs it.
-        precision: ``'fp32'`` or ``'int8'``.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS`.
         size: Pixels of the input.
         stages: Its parts.
         pictures: What the first stage takes.
@@ -185,7 +185,7 @@ def start_model(
         network: What is counted: from normalised pictures to maps.
         module: What is run, or was exported.
         backend: What runs it.
-        precision: ``'fp32'`` or ``'int8'``.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS`.
         files: The exported files, first the one that is loaded; none for a module.
         explain: Tells what somebody can do about an exception.
     """

@@ -9,16 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.config import Config
 from platformdirs import user_cache_path
 
 import mmnv3
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.runtime import FORMATS
 from mmnv3.errors import UserError
+from mmnv3.pictures import list_files
+
+if TYPE_CHECKING:  # Exported files do without it.
+    from mmengine.config import Config
 
 
 def cached_export(
@@ -29,6 +32,8 @@ def cached_export(
     size: Sequence[int] | None = None,
     batch: int = 1,
     postprocess: bool = False,
+    precision: str = 'fp32',
+    calibration: str | Path | None = None,
     anew: bool = False,
 ) -> Path:
     """The exported file of a config; exports where there is none yet.
@@ -43,6 +48,8 @@ def cached_export(
         size: Of the input, (width, height); the config's own for None.
         batch: Pictures of one call.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
+        precision: One of those that the format has.
+        calibration: Folder of pictures, which ``'int8'`` needs.
         anew: Whether a file that is there is made again, since it is damaged.
 
     Raises:
@@ -51,7 +58,21 @@ def cached_export(
     # Only an export needs the toolboxes.
     from mmnv3.deploy import export
 
-    key = _key(config, checkpoint, format_name, size, batch, postprocess)
+    key = hash_of(
+        [
+            model_parts(config, checkpoint),
+            format_name,
+            size,
+            batch,
+            postprocess,
+            precision,
+            calibration and [(str(f), file_stamp(f)) for f in list_files(calibration)],
+            mmnv3.__version__,
+            torch.__version__,
+            package_versions(FORMATS[format_name].packages),
+            list(ModelInfo.__dataclass_fields__),
+        ]
+    )
     name = f'{Path(config.filename).stem}-{key}{FORMATS[format_name].suffixes[0]}'
     out = user_cache_path('mmnv3') / 'exports' / name
     if out.is_file() and not anew:
@@ -68,6 +89,8 @@ def cached_export(
                 size,
                 batch=batch,
                 postprocess=postprocess,
+                precision=precision,
+                calibration=calibration,
             )
     except OSError as error:
         raise UserError(
@@ -77,35 +100,24 @@ def cached_export(
     return out
 
 
-def _key(
-    config: Config,
-    checkpoint: str | None,
-    format_name: str,
-    size: Sequence[int] | None,
-    batch: int,
-    postprocess: bool,
-) -> str:
-    """A name for all that an exported file depends on."""
+def model_parts(config: Config, checkpoint: str | None) -> list[Any]:
+    """What a config's model depends on, for a key of something that is kept."""
     settings = config.to_dict()
-    parts = [
+    return [
         settings,
         # As the specification that `arch` names.
-        [_stamp(text) for text in _strings(settings.get('model', {}))],
-        checkpoint and (str(Path(checkpoint).resolve()), _stamp(checkpoint)),
-        format_name,
-        size,
-        batch,
-        postprocess,
-        mmnv3.__version__,
-        torch.__version__,
-        _versions(FORMATS[format_name].packages),
-        list(ModelInfo.__dataclass_fields__),
+        [file_stamp(text) for text in _strings(settings.get('model', {}))],
+        checkpoint and (str(Path(checkpoint).resolve()), file_stamp(checkpoint)),
     ]
+
+
+def hash_of(parts: list[Any]) -> str:
+    """A short name for all that something depends on."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _versions(packages: Iterable[str]) -> dict[str, str | None]:
+def package_versions(packages: Iterable[str]) -> dict[str, str | None]:
     """Versions of packages, None of those that are not installed."""
     found: dict[str, str | None] = dict.fromkeys(packages)
     for package in packages:
@@ -125,7 +137,7 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(part)
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def file_stamp(path: str | Path) -> tuple[int, int] | None:
     """Size and time of a file, None for what is no file."""
     if not Path(path).is_file():
         return None

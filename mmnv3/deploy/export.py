@@ -25,9 +25,8 @@ from mmnv3.deploy.graph import (
     build_graph,
 )
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
-from mmnv3.deploy.optional import require
-from mmnv3.deploy.quantization import quantize
-from mmnv3.deploy.runtime import BACKENDS, FORMATS
+from mmnv3.deploy.quantization import halve, quantize
+from mmnv3.deploy.runtime import FORMATS
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import (
     class_colours,
@@ -39,10 +38,8 @@ from mmnv3.engine.config import (
 from mmnv3.engine.hooks.nan_hook import not_finite
 from mmnv3.errors import UserError
 from mmnv3.files import temporary_folder, whole_or_absent
+from mmnv3.optional import require
 from mmnv3.tasks import DETECTION
-
-# Formats that have 8-bit files.
-_INT8 = tuple(filter(None, BACKENDS.values()))
 
 
 def _trace(graph: ExportGraph) -> ExportedProgram:
@@ -105,7 +102,7 @@ def _write_openvino(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
         output.get_tensor().set_names({name})
     for name, value in info.to_strings().items():
         model.set_rt_info(value, [RT_INFO, name])
-    # The default would halve the weights' precision.
+    # The default would halve the precision of weights, and of anchors.
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
@@ -228,29 +225,36 @@ def write_file(
     precision: str = 'fp32',
     calibration: Callable[[], Sequence[np.ndarray]] = tuple,
 ) -> None:
-    """Exports a graph, and quantises the file where it shall be.
+    """Exports a graph in a precision.
 
     Args:
         graph: What :func:`mmnv3.deploy.graph.build_graph` returns.
         info: Its description.
         out: File to write; it appears whole or not at all.
         format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
-        precision: ``'fp32'`` or ``'int8'``.
+        precision: One of those that the format has.
         calibration: Gives normalised batches, float32 of ``info.input_shape``, whose
             values the quantisers look at.
 
     Raises:
         UserError: When there is nothing to calibrate on, or a package is missing.
     """
+    info = replace(info, precision=precision)
     if precision == 'fp32':
         export_graph(graph, info, out, format_name)
+        return
+    if format_name == 'pytorch':
+        export_graph(graph.in_precision(precision), info, out, format_name)
         return
     check_ending(out, format_name)
     with temporary_folder(out) as folder:
         suffixes = FORMATS[format_name].suffixes
-        source, made = (folder / f'{name}{suffixes[0]}' for name in ('fp32', 'int8'))
-        export_graph(graph, replace(info, precision='int8'), source, format_name)
-        quantize(format_name, source, made, calibration())
+        source, made = (folder / f'{name}{suffixes[0]}' for name in ('fp32', 'made'))
+        export_graph(graph, info, source, format_name)
+        if precision == 'int8':
+            quantize(format_name, source, made, calibration())
+        else:
+            halve(format_name, source, made)
         _move_files(made, out, suffixes)
 
 
@@ -328,7 +332,8 @@ def export_config(
         options: Settings of the config to override.
         batch: Pictures of one call.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
-        precision: ``'fp32'``, or ``'int8'`` to quantise by calibration.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS` that the format has;
+            ``'int8'`` is quantised by calibration.
         calibration: A folder of pictures like those that the model will see, which
             ``'int8'`` needs.
 
@@ -339,24 +344,30 @@ def export_config(
         UserError: When something given is missing or does not fit together.
     """
     check_ending(out, format_name)
-    if precision == 'int8':
-        _check_int8(format_name, calibration)
+    _check_precision(format_name, precision, calibration)
     model = build_model(config, options, checkpoint)
     graph = build_graph(model, input_size(model.cfg, size), batch, postprocess)
     info = describe_graph(graph, model)
     batches = partial(read_batches, calibration or '', info)
     write_file(graph, info, Path(out), format_name, precision, batches)
-    return info
+    return replace(info, precision=precision)
 
 
-def _check_int8(format_name: str, calibration: str | Path | None) -> None:
-    """Checks that a format can be quantised, and that there is something to do it by.
+def _check_precision(
+    format_name: str, precision: str, calibration: str | Path | None
+) -> None:
+    """Checks that a format has a precision, and what quantising takes.
 
     Raises:
         UserError: When not.
     """
-    if format_name not in _INT8:
-        raise UserError(f'the format {format_name} has no int8; the others have')
+    known = FORMATS[format_name].precisions
+    if precision not in known:
+        raise UserError(
+            f'the format {format_name} has no {precision}, but {", ".join(known)}'
+        )
+    if precision != 'int8':
+        return
     if calibration is None:
         raise UserError(
             'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '

@@ -1,9 +1,10 @@
-"""An exported file in place of a config's model, for testing by mmengine's Runner."""
+"""What predicts in place of a config's model when mmengine's Runner tests it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from mmnv3.deploy.results import (
     picture_logits,
 )
 from mmnv3.deploy.runtime import file_format, load_runtime
+from mmnv3.deploy.sources import open_source
 from mmnv3.engine.config import config_head, config_task, keep_pictures
 from mmnv3.errors import UserError
 from mmnv3.registry import MODELS
@@ -32,17 +34,18 @@ from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
 @MODELS.register_module()
 class ExportedModel(BaseModel):
-    """Predicts as the toolbox's own model would, by a file of ``tools/export.py``.
+    """Predicts as the toolbox's own model would, by a runtime.
 
     The toolbox loads the pictures, and the rest is the :class:`Pipeline`'s.
 
     Args:
-        file: The exported file.
+        file: An exported file, or a config, whose model starts with the first picture.
         keeps_size: Whether the config tests pictures at their own size, so that none
             may be stretched to the file's.
         align_corners: How a segmenter's logits are brought to the picture's size, for
             files of 0.1, which do not say so.
         threads: Threads of one call; the runtime's own number for None.
+        **settings: See :func:`mmnv3.deploy.sources.open_source`.
 
     Raises:
         UserError: When the file cannot be read.
@@ -54,20 +57,34 @@ class ExportedModel(BaseModel):
         keeps_size: bool = False,
         align_corners: bool = False,
         threads: int | None = None,
+        **settings: Any,
     ) -> None:
         # Its preprocessor leaves pixels alone.
         super().__init__()
         self.file = file
         self.keeps_size = keeps_size
-        runtime = load_runtime(file, threads)
-        if runtime.info.task == SEGMENTATION and runtime.info.align_corners is None:
-            runtime.info = replace(runtime.info, align_corners=align_corners)
-        self.pipeline = Pipeline(runtime)
+        self._align_corners, self._threads = align_corners, threads
+        self._source = open_source(file, **settings)
+        self._pipeline: Pipeline | None = None
+        if not self._source.wants_size:
+            self._start(None)
 
     @property
     def info(self) -> ModelInfo:
-        """What the file says about its model."""
+        """What the file says about its model; known once it started."""
         return self.pipeline.info
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """From pictures to results; there once it started."""
+        assert self._pipeline is not None
+        return self._pipeline
+
+    def _start(self, picture: Size | None) -> None:
+        runtime = self._source.start(self._threads, picture)
+        if runtime.info.task == SEGMENTATION and runtime.info.align_corners is None:
+            runtime.info = replace(runtime.info, align_corners=self._align_corners)
+        self._pipeline = Pipeline(runtime, self._source.keeps_size)
 
     def forward(
         self,
@@ -91,6 +108,9 @@ class ExportedModel(BaseModel):
         """
         if mode != 'predict':
             raise UserError(f'{self.file} is exported and only predicts; got {mode!r}')
+        if self._pipeline is None:
+            height, width = inputs[0].shape[-2:]
+            self._start(Size(width, height))
         if self.info.task == DETECTION:
             # As mmdet's preprocessor leaves them to the metrics.
             samplelist_boxtype2tensor(data_samples)
@@ -108,6 +128,8 @@ class ExportedModel(BaseModel):
         return data_samples
 
     def _check_size(self, size: Size) -> None:
+        if self._source.keeps_size:
+            return
         if self.keeps_size and self.info.is_stretched(size):
             raise UserError(
                 f'the config tests pictures at their own size, here {size}, and '
@@ -151,13 +173,15 @@ def is_exported(path: str) -> bool:
     return file_format(path) is not None
 
 
-def set_exported(config: Config, file: str) -> None:
+def set_exported(config: Config, file: str, precision: str | None = None) -> None:
     """Puts an exported file in the place of a config's model.
 
     Args:
         config: The config; what it says of data and metrics stays, and the file's own
             steps replace those that resize, crop or pad its pictures.
         file: The exported file.
+        precision: What it computes in; see
+            :func:`mmnv3.deploy.sources.open_source`.
 
     Raises:
         UserError: When the file is not for the config's task or classes, or when
@@ -176,11 +200,32 @@ def set_exported(config: Config, file: str) -> None:
             f'{file} has {len(info.classes)} classes and {config.filename} {count}; '
             'use the config that it was exported from'
         )
-    config.model = dict(
-        type='mmnv3.ExportedModel',
+    _set_model(
+        config,
         file=file,
-        keeps_size=not keep_pictures(config),
+        precision=precision,
         align_corners=head.get('align_corners', True),
+    )
+
+
+def set_runtime(config: Config, **settings: Any) -> None:
+    """Lets a backend run a config's model, exported where it has to be.
+
+    Args:
+        config: The config; what it says of data and metrics stays.
+        **settings: Checkpoint, backend, precision, calibration and options; see
+            :func:`mmnv3.deploy.sources.open_source`.
+
+    Raises:
+        UserError: When it is not known what a step of the config does to a picture.
+    """
+    _set_model(config, file=config.filename, **settings)
+
+
+def _set_model(config: Config, **settings: Any) -> None:
+    """Puts an :class:`ExportedModel` in the place of a config's model."""
+    config.model = dict(
+        type='mmnv3.ExportedModel', keeps_size=not keep_pictures(config), **settings
     )
     # It would normalise, and pictures of several sizes make no tensor.
     config.pop('data_preprocessor', None)

@@ -46,6 +46,9 @@ class ExportGraph(nn.Module):
     task: str
     # Of whatever class; its parts are the toolbox's.
     model: Any
+    # What it computes in, but for the decoding of boxes, probabilities and resizing,
+    # for which bfloat16's eight bits are too few.
+    dtype: torch.dtype = torch.float32
 
     def __init__(
         self,
@@ -75,6 +78,27 @@ class ExportGraph(nn.Module):
         """An input, (batch, 3, H, W)."""
         width, height = self.size
         return torch.zeros(self.batch, 3, height, width)
+
+    def in_precision(self, precision: str) -> ExportGraph:
+        """The graph itself, or for ``'bf16'`` a copy that computes in bfloat16."""
+        if precision != 'bf16':
+            return self
+        # Buffers of the graph, as anchors, stay as they are.
+        found = copy.deepcopy(self)
+        found.dtype = torch.bfloat16
+        found.model.to(found.dtype)
+        return found
+
+    def features(self, image: Tensor) -> Any:
+        """What the model's head takes, of normalised pictures, (N, 3, H, W)."""
+        # Where nothing is to be converted there is no operation.
+        if image.dtype != self.dtype:
+            image = image.to(self.dtype)
+        return self.model.extract_feat(image)
+
+    def widen(self, found: Tensor) -> Tensor:
+        """An output of the head in single precision."""
+        return found if found.dtype == torch.float32 else found.float()
 
 
 class DetectionGraph(ExportGraph):
@@ -136,12 +160,12 @@ class DetectionGraph(ExportGraph):
             :func:`mmnv3.models.nms.static_nms` returns.
         """
         head = self.model.bbox_head
-        score_maps, box_maps = head(self.model.extract_feat(image))
-        logits = flatten_maps(score_maps, head.cls_out_channels)
+        score_maps, box_maps = head(self.features(image))
+        logits = self.widen(flatten_maps(score_maps, head.cls_out_channels))
         scores = (
             logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
         )
-        deltas = flatten_maps(box_maps, head.bbox_coder.encode_size)
+        deltas = self.widen(flatten_maps(box_maps, head.bbox_coder.encode_size))
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
@@ -217,7 +241,7 @@ class SegmentationGraph(ExportGraph):
     def _whole(self, image: Tensor) -> Tensor:
         head = self.model.decode_head
         return F.interpolate(
-            head(self.model.extract_feat(image)),
+            self.widen(head(self.features(image))),
             size=image.shape[-2:],
             mode='bilinear',
             align_corners=head.align_corners,
@@ -253,7 +277,7 @@ class ClassificationGraph(ExportGraph):
 
         With ``postprocess`` they are probabilities.
         """
-        logits = self.model.head(self.model.extract_feat(image))
+        logits = self.widen(self.model.head(self.features(image)))
         return logits.softmax(-1) if self.postprocess else logits
 
 
@@ -386,7 +410,7 @@ def plain_info(graph: PlainGraph, precision: str = 'fp32') -> ModelInfo:
 
     Args:
         graph: The graph.
-        precision: ``'fp32'`` or ``'int8'``.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS`.
     """
     return ModelInfo(
         task=PLAIN,

@@ -47,6 +47,10 @@ _MASK_CLASSES = 256
 # Of pixels from 0 to 255. It is divided by, in single precision.
 _LEAST_STD = 1e-6
 
+# What a model computes in. Of fp16 it is the weights that have 16 bits: the file has
+# half the size, and runtimes compute in what suits the processor, 16 bits or 32.
+PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
+
 # Fields that files of 0.1 do not have.
 _SINCE_0_2 = ('steps', 'clip_after_nms', 'align_corners', 'mask_threshold')
 
@@ -65,7 +69,7 @@ class ModelInfo:
         steps: What brings a picture to the input's size, before and after it is
             normalised. By default it is stretched.
         palette: Colours of the classes, RGB from 0 to 255; may be empty.
-        precision: ``'fp32'`` or ``'int8'``.
+        precision: What it computes in, of :data:`PRECISIONS`.
         postprocessed: Whether suppression, or the choice of the best class, is part
             of the file.
         score_threshold: Detections score more than this.
@@ -251,7 +255,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     'std': _all(lambda number: is_number(number) and number >= _LEAST_STD),
     'channel_order': lambda value: value in ('rgb', 'bgr'),
     'palette': _all(_is_colour),
-    'precision': lambda value: value in ('fp32', 'int8'),
+    'precision': lambda value: value in PRECISIONS,
     'postprocessed': lambda value: isinstance(value, bool),
     'score_threshold': _is_optional_number,
     'iou_threshold': _is_optional_number,

@@ -21,17 +21,16 @@ from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.pipeline import Pipeline
 from mmnv3.deploy.progress import Skipped, progress_line
 from mmnv3.deploy.results import Result
-from mmnv3.deploy.runtime import file_format
-from mmnv3.deploy.sources import ConfigSource, FileSource, Source
+from mmnv3.deploy.sources import open_source
 from mmnv3.errors import UserError
-from mmnv3.pictures import as_picture, list_files, read_picture
+from mmnv3.pictures import as_picture, decode_picture, list_files, read_picture
 from mmnv3.resizing import picture_size
 from mmnv3.size import Size
 
 K = TypeVar('K')
 T = TypeVar('T')
 R = TypeVar('R')
-Picture = str | Path | np.ndarray
+Picture = str | Path | bytes | np.ndarray
 
 # Jobs in flight for each thread: one that it does and one that waits for it.
 AHEAD = 2
@@ -58,6 +57,13 @@ class Predictor:
             ``'litert'``; None is ``'pytorch'`` for a config, and for a file its own.
         threads: Cores to use; the runtime's own number for None, and all of them on a
             folder.
+        precision: ``'fp32'``, ``'bf16'``, ``'fp16'`` or ``'int8'``
+            (:data:`mmnv3.deploy.info.PRECISIONS`), or ``'auto'``: the fastest of those
+            that the backend has, and without a backend of all that are installed, which
+            are timed at the first picture and remembered. None is single precision, or
+            what an exported file is in.
+        calibration: Folder of some 100 to 200 pictures like those that a config's model
+            will see, which ``'int8'`` needs; ``'auto'`` tries it only then.
         size: Of the input, (width, height); the config's or file's own for None.
         batch: Pictures of one call of the network; the file's own, or 1.
         options: Settings of the config to override, as
@@ -75,6 +81,8 @@ class Predictor:
         backend: str | None = None,
         threads: int | None = None,
         *,
+        precision: str | None = None,
+        calibration: str | Path | None = None,
         size: tuple[int, int] | None = None,
         batch: int | None = None,
         options: dict | None = None,
@@ -88,11 +96,13 @@ class Predictor:
             model=model,
             checkpoint=checkpoint,
             backend=backend,
+            precision=precision,
+            calibration=calibration,
             size=size,
             batch=batch,
             options=options,
         )
-        self._source = _source(Path(model), checkpoint, backend, size, batch, options)
+        self._source = open_source(**self._settings)
         self._picture_size: Size | None = None
         # A pipeline is for one thread at a time, so that there are as many as threads
         # that call at once, up to the cores.
@@ -134,8 +144,8 @@ class Predictor:
         """Predicts.
 
         Args:
-            pictures: A file, an array (see :func:`mmnv3.pictures.as_picture`), a list
-                of such, or a folder.
+            pictures: A file, the bytes of one, an array (see
+                :func:`mmnv3.pictures.as_picture`), a list of such, or a folder.
             progress: Whether a folder shows a progress bar; None does on a terminal.
 
         Returns:
@@ -150,7 +160,7 @@ class Predictor:
             if not files:
                 raise UserError(f'{pictures}: the folder is empty')
             return self.stream(files, progress)
-        if isinstance(pictures, Sequence) and not isinstance(pictures, str):
+        if isinstance(pictures, Sequence) and not isinstance(pictures, (str, bytes)):
             return self._predict(list(map(_read, pictures)))
         return self._predict([_read(pictures)])[0]
 
@@ -291,33 +301,17 @@ def _from_settings(settings: dict[str, Any], threads: int | None) -> Predictor:
     return Predictor(threads=threads, **settings)
 
 
-def _source(
-    model: Path,
-    checkpoint: str | Path | None,
-    backend: str | None,
-    size: tuple[int, int] | None,
-    batch: int | None,
-    options: dict | None,
-) -> Source:
-    if file_format(model) is None:
-        return ConfigSource(str(model), checkpoint, backend, size, batch, options)
-    for name, given in (('checkpoint', checkpoint), ('options', options)):
-        if given:
-            raise UserError(
-                f'{model} is exported and takes no {name}; leave it out, or name a '
-                'config'
-            )
-    return FileSource(model, backend, size, batch)
-
-
 def _read(picture: Picture) -> np.ndarray:
     """A picture from wherever it is, (H, W, 3) uint8 BGR."""
     if isinstance(picture, (str, Path)):
         return read_picture(picture)
+    if isinstance(picture, bytes):
+        return decode_picture(picture)
     if isinstance(picture, np.ndarray):
         return as_picture(picture)
     raise UserError(
-        f'a picture is a file or a NumPy array, and this is a {type(picture).__name__}'
+        'a picture is a file, its bytes or a NumPy array, and this is a '
+        f'{type(picture).__name__}'
     )
 
 

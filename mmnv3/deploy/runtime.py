@@ -8,7 +8,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
-from mmnv3.deploy.optional import require
+from mmnv3.cpu import has_bf16
+from mmnv3.deploy.info import EXTRA_FILE, INPUT, PRECISIONS, RT_INFO, ModelInfo
 from mmnv3.deploy.torch_archive import load_program
 from mmnv3.errors import UserError, first_line
+from mmnv3.optional import require
 from mmnv3.tasks import DETECTION, SEGMENTATION
 
 if TYPE_CHECKING:  # It imports the toolboxes, which exported files do without.
@@ -142,10 +143,12 @@ class PyTorchRuntime(Runtime):
         self._threads = threads
 
     @classmethod
-    def load(cls, path: Path, threads: int | None) -> PyTorchRuntime:
+    def load(
+        cls, path: Path, threads: int | None, precision: str | None = None
+    ) -> PyTorchRuntime:
         """Reads a ``.pt2`` file."""
         program, strings = load_program(path)
-        info = ModelInfo.from_strings(strings, str(path))
+        info = _described(path, strings, precision)
         inputs = program.graph_signature.user_inputs
         shapes = {
             str(node.name): node.meta['val'].shape
@@ -169,9 +172,12 @@ class OnnxRuntime(Runtime):
     Args:
         path: The file.
         threads: Threads of one call; the cores for None.
+        precision: What it must be exported in; whatever it is for None.
     """
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None, precision: str | None = None
+    ) -> None:
         onnxruntime = require('onnxruntime', 'onnx')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
@@ -184,9 +190,8 @@ class OnnxRuntime(Runtime):
             # It would try the same once more, and print that.
             enable_fallback=0,
         )
-        self.info = ModelInfo.from_strings(
-            self._session.get_modelmeta().custom_metadata_map, str(path)
-        )
+        strings = self._session.get_modelmeta().custom_metadata_map
+        self.info = _described(path, strings, precision)
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         _check_input(path, self.info, inputs)
 
@@ -200,9 +205,13 @@ class OpenVINORuntime(Runtime):
     Args:
         path: The file.
         threads: Threads of one call; OpenVINO's own number for None.
+        precision: What it computes in: ``'bf16'`` also of a float file of another; what
+            it is exported in for None.
     """
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None, precision: str | None = None
+    ) -> None:
         openvino = require('openvino', 'openvino')
         core = openvino.Core()
         model = core.read_model(path)
@@ -211,11 +220,12 @@ class OpenVINORuntime(Runtime):
             for name in (*ModelInfo.__dataclass_fields__, 'resize_edge')
             if model.has_rt_info([RT_INFO, name])
         }
-        self.info = ModelInfo.from_strings(strings, str(path))
+        self.info = _described(path, strings, precision, ('fp32', 'fp16'))
         settings = {
             'PERFORMANCE_HINT': 'LATENCY',
-            # It would compute in bfloat16 where the CPU can, and lose three digits.
-            'INFERENCE_PRECISION_HINT': 'f32',
+            # By itself it would compute in bfloat16 where the CPU can, and lose three
+            # digits unasked.
+            'INFERENCE_PRECISION_HINT': _openvino_type(core, self.info.precision),
             # Pinned to a core that others use, a picture takes five times as long; and
             # several runtimes of one process are pinned to the same.
             'ENABLE_CPU_PINNING': False,
@@ -250,16 +260,19 @@ class LiteRTRuntime(Runtime):
     Args:
         path: The file.
         threads: Threads of one call; LiteRT's own number for None.
+        precision: What it must be exported in; whatever it is for None.
     """
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None, precision: str | None = None
+    ) -> None:
         litert = require('ai_edge_litert.interpreter', 'litert')
         strings = {}
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if EXTRA_FILE in archive.namelist():
                     strings = json.loads(archive.read(EXTRA_FILE))
-        self.info = ModelInfo.from_strings(strings, str(path))
+        self.info = _described(path, strings, precision)
         self._interpreter = litert.Interpreter(str(path), num_threads=threads)
         self._run_signature = self._interpreter.get_signature_runner()
         inputs = self._run_signature.get_input_details()
@@ -271,6 +284,42 @@ class LiteRTRuntime(Runtime):
         return [found[name] for name in self.info.outputs]
 
 
+def _openvino_type(core: Any, precision: str) -> str:
+    """OpenVINO's name of what it computes a file of some precision in."""
+    if precision == 'fp16':
+        known = core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        return 'f16' if 'FP16' in known else 'f32'
+    return 'bf16' if precision == 'bf16' else 'f32'
+
+
+def _described(
+    path: Path,
+    strings: Mapping[str, str],
+    precision: str | None,
+    also_bf16: tuple[str, ...] = (),
+) -> ModelInfo:
+    """A file's description, with the precision that it will be run in.
+
+    Args:
+        path: The file.
+        strings: The description that it carries.
+        precision: That is asked for; the file's own for None.
+        also_bf16: Precisions of files that run in bfloat16, too.
+
+    Raises:
+        UserError: When it cannot run in that precision, here or anywhere.
+    """
+    info = ModelInfo.from_strings(strings, str(path))
+    own = info.precision
+    if precision not in (None, own) and not (precision == 'bf16' and own in also_bf16):
+        raise UserError(
+            f'{path} is exported in {own}, and does not run in {precision}; export it '
+            f'with --precision {precision}, or leave the precision out'
+        )
+    check_processor(precision or own, str(path))
+    return replace(info, precision=precision or own)
+
+
 @dataclass(frozen=True)
 class Format:
     """A kind of file, and who runs it.
@@ -278,24 +327,37 @@ class Format:
     Attributes:
         suffixes: Endings of its files; the first is of the one that is named.
         backend: The name of what runs them.
-        load: Loads one, for a number of threads.
+        load: Loads one, for a number of threads, in a precision.
+        precisions: Those of :data:`mmnv3.deploy.info.PRECISIONS` that it has.
         packages: What writes and runs them, besides PyTorch, as pip names it.
     """
 
     suffixes: tuple[str, ...]
     backend: str
-    load: Callable[[Path, int | None], Runtime]
+    load: Callable[[Path, int | None, str | None], Runtime]
+    precisions: tuple[str, ...]
     packages: tuple[str, ...] = ()
 
 
 FORMATS = {
-    'pytorch': Format(('.pt2',), 'pytorch', PyTorchRuntime.load),
+    'pytorch': Format(('.pt2',), 'pytorch', PyTorchRuntime.load, ('fp32', 'bf16')),
     'onnx': Format(
-        ('.onnx',), 'onnxruntime', OnnxRuntime, ('onnx', 'onnxscript', 'onnxruntime')
+        ('.onnx',),
+        'onnxruntime',
+        OnnxRuntime,
+        # Its processors' kernels have no bfloat16.
+        ('fp32', 'fp16', 'int8'),
+        ('onnx', 'onnxscript', 'onnxruntime'),
     ),
-    'openvino': Format(('.xml', '.bin'), 'openvino', OpenVINORuntime, ('openvino',)),
+    'openvino': Format(
+        ('.xml', '.bin'), 'openvino', OpenVINORuntime, PRECISIONS, ('openvino', 'nncf')
+    ),
     'litert': Format(
-        ('.tflite',), 'litert', LiteRTRuntime, ('litert-torch', 'ai-edge-litert')
+        ('.tflite',),
+        'litert',
+        LiteRTRuntime,
+        ('fp32', 'fp16', 'int8'),
+        ('litert-torch', 'ai-edge-litert', 'ai-edge-quantizer'),
     ),
 }
 # The format of the file that a backend runs; None runs the graph itself.
@@ -304,7 +366,6 @@ BACKENDS: dict[str, str | None] = {
     'compile': None,
     **{kind.backend: name for name, kind in FORMATS.items() if name != 'pytorch'},
 }
-PRECISIONS = ('fp32', 'int8')
 
 
 def file_format(path: str | Path) -> Format | None:
@@ -313,17 +374,22 @@ def file_format(path: str | Path) -> Format | None:
     return next((f for f in FORMATS.values() if f.suffixes[0] == suffix), None)
 
 
-def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
+def load_runtime(
+    path: str | Path, threads: int | None = None, precision: str | None = None
+) -> Runtime:
     """Loads a file of :mod:`mmnv3.deploy.export` into the runtime that it is for.
 
     Args:
         path: ``.pt2`` (PyTorch), ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO) or
             ``.tflite`` (LiteRT).
         threads: Threads of one call; the runtime's own number for None.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS`; that of the file for
+            None. OpenVINO runs files of ``'fp32'`` and ``'fp16'`` in ``'bf16'``, too.
 
     Raises:
         UserError: When there is no such file, its ending is unknown, it is damaged or
-            not of ours, or when the runtime is not installed.
+            not of ours, when the runtime is not installed, or when the file does not
+            run in that precision.
     """
     path = Path(path)
     chosen = file_format(path)
@@ -333,7 +399,7 @@ def load_runtime(path: str | Path, threads: int | None = None) -> Runtime:
     if not path.is_file():
         raise UserError(f'{path}: there is no such file')
     try:
-        runtime = chosen.load(path, threads)
+        runtime = chosen.load(path, threads, precision)
     except UserError:
         raise
     except Exception as error:  # Every runtime has exceptions of its own.
@@ -427,14 +493,47 @@ def check_backend(backend: str, precision: str = 'fp32') -> None:
         raise UserError(
             f'backend {backend!r} is unknown; possible: {", ".join(BACKENDS)}'
         )
+    check_precision(precision)
+    if precision not in backend_precisions(backend):
+        others = [name for name in BACKENDS if precision in backend_precisions(name)]
+        raise UserError(
+            f'backend {backend!r} has no {precision}, but '
+            f'{", ".join(backend_precisions(backend))}; {precision} is of '
+            f'{", ".join(others)}'
+        )
+
+
+def check_precision(precision: str) -> None:
+    """Checks that there is such a precision.
+
+    Raises:
+        UserError: When not; says what there is.
+    """
     if precision not in PRECISIONS:
         raise UserError(
             f'precision {precision!r} is unknown; possible: {", ".join(PRECISIONS)}'
         )
-    if precision != 'fp32' and BACKENDS[backend] is None:
-        files = [name for name, kind in BACKENDS.items() if kind]
+
+
+def backend_precisions(backend: str) -> tuple[str, ...]:
+    """What a backend can compute in, of :data:`mmnv3.deploy.info.PRECISIONS`."""
+    return FORMATS[BACKENDS[backend] or 'pytorch'].precisions
+
+
+def check_processor(precision: str, what: str) -> None:
+    """Checks that the processor gains by a precision.
+
+    Args:
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS`.
+        what: What should be run, for the message.
+
+    Raises:
+        UserError: When it is bfloat16, which the processor does not have.
+    """
+    if precision == 'bf16' and not has_bf16():
         raise UserError(
-            f'backend {backend!r} has no {precision}; possible: {", ".join(files)}'
+            f'{what}: this processor has no bfloat16 (AVX-512-BF16, AMX, or Arm’s '
+            'bf16), and would take longer with it; take fp32, fp16 or int8'
         )
 
 
@@ -454,6 +553,7 @@ def run_graph(
         backend: ``'pytorch'`` or ``'compile'``.
         threads: Threads of one call; PyTorch's own number for None.
     """
+    check_processor(info.precision, f'backend {backend!r}')
     if backend == 'compile':
         # Freezing lays the weights out for the kernels once for all. Of a second
         # model PyTorch would make a graph for any size, in minutes.

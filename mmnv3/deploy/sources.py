@@ -5,18 +5,26 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmnv3.cpu import has_bf16
+from mmnv3.deploy.cache import cached_export, file_stamp, model_parts
+from mmnv3.deploy.fastest import AUTO, Choice, Way, choose_fastest
 from mmnv3.deploy.info import OUTPUTS, PLAIN
 from mmnv3.deploy.runtime import (
     BACKENDS,
     DamagedFile,
+    Format,
     Runtime,
+    backend_precisions,
     check_backend,
+    check_precision,
+    check_processor,
     file_format,
     load_runtime,
     run_graph,
@@ -35,14 +43,17 @@ class Source(ABC):
     """Starts runtimes of one model.
 
     Attributes:
-        keeps_size: Whether every picture goes in at its own size.
         wants_size: Whether the size of some picture has to be told.
         one_at_a_time: Whether several runtimes would be in each other's way.
     """
 
-    keeps_size: bool = False
     wants_size: bool = False
     one_at_a_time: bool = False
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether every picture goes in at its own size; known once it started."""
+        return False
 
     @abstractmethod
     def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
@@ -66,20 +77,26 @@ class FileSource(Source):
         backend: str | None,
         size: tuple[int, int] | None,
         batch: int | None,
+        precision: str | None,
     ) -> None:
         if not path.is_file():
             raise UserError(f'{path}: there is no such file')
-        kind = file_format(path)
-        if kind and backend not in (None, kind.backend):
+        kind = _format(path)
+        if backend not in (None, kind.backend):
             raise UserError(
                 f'{path} is for the backend {kind.backend!r}, not {backend!r}; export '
                 'the config again, or leave the backend out'
             )
+        if precision not in (None, AUTO):
+            check_backend(kind.backend, precision)
         self._path, self._size, self._batch = path, size, batch
+        self._precision = precision
 
     def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
         """Loads the file anew."""
-        runtime = load_runtime(self._path, threads)
+        if self._precision == AUTO:
+            self._precision = self._choose(threads).precision
+        runtime = load_runtime(self._path, threads, self._precision)
         info = runtime.info
         if info.task == PLAIN or info.task not in OUTPUTS:
             raise UserError(
@@ -96,6 +113,20 @@ class FileSource(Source):
                     f'export it again, or leave the {name} out'
                 )
         return runtime
+
+    def _choose(self, threads: int | None) -> Choice:
+        """Its own precision, or bfloat16 where it runs in that, too."""
+        own = load_runtime(self._path, threads).info.precision
+        backend = _format(self._path).backend
+        ways = [(backend, own)]
+        if 'bf16' in backend_precisions(backend) and has_bf16() and own != 'bf16':
+            ways.append((backend, 'bf16'))
+        about = [str(self._path.resolve()), file_stamp(self._path), threads]
+
+        def start(backend: str, precision: str) -> Runtime:
+            return load_runtime(self._path, threads, precision)
+
+        return choose_fastest(ways, start, about)
 
 
 def postprocesses_inside(task: str | None, format_name: str | None) -> bool:
@@ -128,26 +159,30 @@ class ConfigSource(Source):
         size: tuple[int, int] | None,
         batch: int | None,
         options: dict | None,
+        precision: str | None,
+        calibration: str | Path | None,
     ) -> None:
         # They import the toolboxes, which exported files do without.
         from mmnv3.engine.checkpoints import existing_checkpoint
         from mmnv3.engine.config import config_task, pipeline_size, read_config
 
-        self._backend = backend or 'pytorch'
-        check_backend(self._backend)
+        self._backend, self._precision = backend, precision or 'fp32'
+        self._calibration = calibration
+        self._ways = _ways(backend, self._precision, calibration)
+        if len(self._ways) == 1:
+            self._backend, self._precision = self._ways[0]
         self._config = read_config(path, options)
         self._checkpoint = (
             None if checkpoint is None else existing_checkpoint(str(checkpoint))
         )
         self._size, self._batch = size, batch or 1
         self._task = config_task(self._config)
-        self._built: tuple[ExportGraph, ModelInfo] | None = None
+        self._built: dict[str, tuple[ExportGraph, ModelInfo]] = {}
         self.wants_size = (
             self._task == SEGMENTATION
             and not size
             and pipeline_size(self._config) is None
         )
-        self.keeps_size = self.wants_size and self._backend == 'pytorch'
         # A compiled graph has its threads built in.
         self.one_at_a_time = self._backend == 'compile'
         if checkpoint is None:
@@ -158,19 +193,38 @@ class ConfigSource(Source):
                 stacklevel=4,
             )
 
+    @property
+    def keeps_size(self) -> bool:
+        """Whether every picture goes in at its own size."""
+        return self.wants_size and self._backend == 'pytorch'
+
     def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
         """Runs the graph, which is built once, or the file that was exported once."""
         from mmnv3.engine.config import input_size, picture_steps
 
-        size: Sequence[int] | None = self._size
+        asked: Sequence[int] | None = self._size
         if self.wants_size and picture_size:
-            size = output_size(picture_steps(self._config), picture_size)
-        size = input_size(self._config, size)
-        format_name = BACKENDS[self._backend]
-        if format_name is None:
-            return run_graph(*self._graph(size), self._backend, threads)
-        from mmnv3.deploy.cache import cached_export
+            asked = output_size(picture_steps(self._config), picture_size)
+        size = input_size(self._config, asked)
+        start = partial(self._start, size, threads)
+        if self._precision == AUTO or self._backend is None:
+            about = [*model_parts(self._config, self._checkpoint), size, threads]
+            choice = choose_fastest(
+                self._ways, start, [*about, self._batch, str(self._calibration)]
+            )
+            self._backend, self._precision = choice.backend, choice.precision
+        return start(self._backend, self._precision)
 
+    def _start(
+        self, size: Size, threads: int | None, backend: str, precision: str
+    ) -> Runtime:
+        format_name = BACKENDS[backend]
+        if format_name is None:
+            graph, info = self._graph(size, precision)
+            return run_graph(
+                graph, replace(info, precision=precision), backend, threads
+            )
+        check_processor(precision, f'backend {backend!r}')
         export = partial(
             cached_export,
             self._config,
@@ -179,19 +233,113 @@ class ConfigSource(Source):
             size=size,
             batch=self._batch,
             postprocess=postprocesses_inside(self._task, format_name),
+            precision=precision,
+            calibration=self._calibration if precision == 'int8' else None,
         )
         try:
             return _try_runtime(export(), threads)
         except DamagedFile:
             return _try_runtime(export(anew=True), threads)
 
-    def _graph(self, size: Size) -> tuple[ExportGraph, ModelInfo]:
+    def _graph(self, size: Size, precision: str) -> tuple[ExportGraph, ModelInfo]:
         from mmnv3.deploy.export import describe_graph
         from mmnv3.deploy.graph import build_graph
         from mmnv3.engine.build import build_model
 
-        if self._built is None:
+        if 'fp32' not in self._built:
             model = build_model(self._config, checkpoint=self._checkpoint)
             graph = build_graph(model, size, self._batch)
-            self._built = graph, describe_graph(graph, model)
-        return self._built
+            self._built['fp32'] = graph, describe_graph(graph, model)
+        if precision not in self._built:
+            graph, info = self._built['fp32']
+            made = graph.in_precision(precision), replace(info, precision=precision)
+            self._built[precision] = made
+        return self._built[precision]
+
+
+def _ways(
+    backend: str | None, precision: str, calibration: str | Path | None
+) -> list[Way]:
+    """The backends and precisions that are to be tried, or the one that is asked for.
+
+    Raises:
+        UserError: When there is no such, or when 8 bits lack what they are calibrated
+            on.
+    """
+    if precision != AUTO:
+        backend = backend or 'pytorch'
+        check_backend(backend, precision)
+        if precision == 'int8' and calibration is None:
+            raise UserError(
+                'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
+                'like those that the model will see with --calib, or an 8-bit file'
+            )
+        return [(backend, precision)]
+    if backend:
+        check_backend(backend)
+    # Compiling takes a minute, which is no trial.
+    backends = [backend] if backend else [n for n in BACKENDS if n != 'compile']
+    return [
+        (name, kind)
+        for name in backends
+        for kind in backend_precisions(name)
+        if (kind != 'bf16' or has_bf16()) and (kind != 'int8' or calibration)
+    ]
+
+
+def _format(path: Path) -> Format:
+    kind = file_format(path)
+    assert kind is not None  # Other files are configs.
+    return kind
+
+
+def open_source(
+    model: str | Path,
+    checkpoint: str | Path | None = None,
+    backend: str | None = None,
+    precision: str | None = None,
+    calibration: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int | None = None,
+    options: dict | None = None,
+) -> Source:
+    """Where the runtimes of a model come from; nothing is started.
+
+    Args:
+        model: An exported file, or a config.
+        checkpoint: As :class:`mmnv3.deploy.predictor.Predictor` has it, and the others.
+        backend: The same.
+        precision: The same.
+        calibration: The same.
+        size: The same.
+        batch: The same.
+        options: The same.
+
+    Raises:
+        UserError: When something given is missing or does not fit together.
+    """
+    path = Path(model)
+    if precision not in (None, AUTO):
+        check_precision(precision)
+    if file_format(path) is None:
+        return ConfigSource(
+            str(model),
+            checkpoint,
+            backend,
+            size,
+            batch,
+            options,
+            precision,
+            calibration,
+        )
+    for name, given in (
+        ('checkpoint', checkpoint),
+        ('calibration', calibration),
+        ('options', options),
+    ):
+        if given:
+            raise UserError(
+                f'{path} is exported and takes no {name}; leave it out, or name a '
+                'config'
+            )
+    return FileSource(path, backend, size, batch, precision)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from mmnv3.deploy.optional import require
-from mmnv3.errors import UserError
+from mmnv3.ray_cluster import connect
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
 
-# What `ray` means instead of an address: processes of this machine.
-HERE = 'local'
 # How often a job is started anew whose worker was lost.
 RETRIES = 3
 
@@ -113,7 +107,7 @@ def interrupted_by_ctrl_c() -> Iterator[None]:
 def _run_by_ray(
     function: Callable[[Job], Result], jobs: Sequence[Job], address: str
 ) -> Iterator[tuple[int, Result | Failure]]:
-    ray = _connect(address)
+    ray = connect(address)
 
     # Ray takes functions only, not whatever can be called.
     def call(job: Job) -> Result:
@@ -141,32 +135,3 @@ def _run_by_ray(
         # Where the caller stops listening, the rest is of no use.
         for reference in pending:
             ray.cancel(reference, force=True)
-
-
-def _connect(address: str) -> Any:
-    """Imports Ray and joins its cluster, once a process."""
-    ray = require('ray', 'search')
-    if not ray.is_initialized():
-        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-        # It announces a change of its own that concerns GPUs only.
-        os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
-        try:
-            _knock(address)
-            ray.init(
-                address=address,
-                include_dashboard=False if address == HERE else None,
-                log_to_driver=False,
-                logging_level='ERROR',
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f'there is no Ray cluster at {address!r} ({error}); start one with '
-                "'ray start --head', or name none to use this machine"
-            ) from None
-    return ray
-
-
-def _knock(address: str) -> None:
-    """Fails at once where nobody listens; Ray itself would wait for minutes."""
-    if match := re.fullmatch(r'(?:ray://)?([^:/]+):(\d+)', address):
-        socket.create_connection((match[1], int(match[2])), timeout=10).close()

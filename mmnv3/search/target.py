@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mmnv3 import arguments
 from mmnv3.arch import NetSpec
 from mmnv3.errors import UserError
-from mmnv3.search.pool import HERE
+from mmnv3.ray_cluster import HERE
 
 # Microseconds of a network in the place of a config's.
 Price = Callable[[NetSpec], float]

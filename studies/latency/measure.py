@@ -24,7 +24,6 @@ from mmnv3.deploy.calibration import noise_batches
 from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.deploy.optional import require
 from mmnv3.deploy.runtime import (
     BACKENDS,
     Runtime,
@@ -34,6 +33,7 @@ from mmnv3.deploy.runtime import (
     run_graph,
 )
 from mmnv3.errors import UserError
+from mmnv3.optional import require
 from studies.latency.results import Measured, Timed, read_results, write_results
 from studies.latency.studies import Study
 from studies.latency.variants import Variant

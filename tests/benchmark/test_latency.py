@@ -228,7 +228,7 @@ def test_all_backends_pass_over_what_is_missing(
     models, notes = find_models(request, backends, ['fp32'], True, tmp_path)
     assert [model.backend for model in models] == ['pytorch']
     assert notes[-1].endswith(
-        'openvino is left out: it is not installed; pip install it'
+        'openvino fp32 is left out: it is not installed; pip install it'
     )
     with pytest.raises(UserError, match='not installed'):
         find_models(request, backends, ['fp32'], False, tmp_path)
@@ -289,7 +289,7 @@ def run_tool(*args: object) -> None:
     [
         ([DETECTOR, '--backend', 'gone'], r"backend 'gone' is unknown; possible: py"),
         ([DETECTOR, '--precision', 'int4'], r"precision 'int4' is unknown; possible"),
-        ([DETECTOR, '--precision', 'int8'], r"'pytorch' has no int8; possible: onnx"),
+        ([DETECTOR, '--precision', 'int8'], r"'pytorch' has no int8, but fp32, bf16"),
         ([DETECTOR, '--size', '96', '96'], r'anchors are laid out for 320x320'),
         (['torchvision:gone'], r"no model 'gone'; it has .*lraspp_mob"),
         ([SSDLITE, '--size', '96', '96'], r'leave --size out'),

@@ -107,8 +107,8 @@ def test_int8_without_pictures_is_refused(graph, tmp_path) -> None:
 def test_unknown_names_are_told() -> None:
     for args, message in (
         (('tensorrt',), "backend 'tensorrt' is unknown; possible: pytorch, compile"),
-        (('openvino', 'int4'), "precision 'int4' is unknown; possible: fp32, int8"),
-        (('compile', 'int8'), "'compile' has no int8; possible: onnxruntime, openvino"),
+        (('openvino', 'int4'), "precision 'int4' is unknown; possible: fp32, bf16"),
+        (('compile', 'int8'), "'compile' has no int8, but fp32, bf16; int8 is of"),
     ):
         with pytest.raises(UserError, match=message):
             check_backend(*args)

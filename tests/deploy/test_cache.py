@@ -11,7 +11,7 @@ from mmnv3.deploy import cache, export
 from mmnv3.deploy.cache import cached_export
 from mmnv3.deploy.export import export_graph
 from mmnv3.deploy.runtime import FORMATS, load_runtime
-from mmnv3.deploy.sources import ConfigSource
+from mmnv3.deploy.sources import open_source
 from mmnv3.engine.config import read_config
 from mmnv3.errors import Remark, UserError
 from tests.deploy.tiny import INFO, TinyGraph, write_tiny
@@ -41,7 +41,8 @@ def test_what_is_there_is_not_exported_again(exports, tmp_path) -> None:
     assert tmp_path / 'cache' in first.parents and first.suffix == '.onnx'
     assert first.name.startswith('ssdlite_mnv3_small_demo-')
     assert cached_export(read_config(CONFIG), None, 'onnx') == first
-    assert exports == [(CONFIG, None, 'onnx', None, dict(batch=1, postprocess=False))]
+    usual = dict(batch=1, postprocess=False, precision='fp32', calibration=None)
+    assert exports == [(CONFIG, None, 'onnx', None, usual)]
 
 
 def test_everything_that_matters_makes_another_file(exports, tmp_path) -> None:
@@ -49,6 +50,9 @@ def test_everything_that_matters_makes_another_file(exports, tmp_path) -> None:
     changed = read_config(CONFIG, {'model.test_cfg.score_thr': 0.5})
     checkpoint = tmp_path / 'a.pth'
     checkpoint.write_text('weights')
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    (pictures / 'a.png').write_text('a picture')
     files = [
         cached_export(config, None, 'onnx'),
         cached_export(config, None, 'openvino'),
@@ -57,13 +61,19 @@ def test_everything_that_matters_makes_another_file(exports, tmp_path) -> None:
         cached_export(config, None, 'onnx', postprocess=True),
         cached_export(changed, None, 'onnx'),
         cached_export(config, str(checkpoint), 'onnx'),
+        cached_export(config, None, 'onnx', precision='fp16'),
+        cached_export(config, None, 'onnx', precision='int8', calibration=pictures),
     ]
+    (pictures / 'a.png').write_text('another picture')
+    files.append(
+        cached_export(config, None, 'onnx', precision='int8', calibration=pictures)
+    )
     os.utime(checkpoint, ns=(0, 0))
     files.append(cached_export(config, str(checkpoint), 'onnx'))
     checkpoint.write_text('other weights')
     os.utime(checkpoint, ns=(0, 0))
     files.append(cached_export(config, str(checkpoint), 'onnx'))
-    assert len(set(files)) == len(exports) == 9
+    assert len(set(files)) == len(exports) == 12
 
 
 def test_an_edited_architecture_is_exported_anew(exports, tmp_path) -> None:
@@ -133,6 +143,6 @@ def test_a_damaged_export_is_made_anew(monkeypatch, tmp_path, damage) -> None:
 
     monkeypatch.setattr(export, 'export_config', export_config)
     with pytest.warns(Remark, match='random weights'):
-        source = ConfigSource(CONFIG, None, 'onnxruntime', None, None, None)
+        source = open_source(CONFIG, backend='onnxruntime')
     assert source.start(1, None).info == INFO
     assert len(made) == 2 and made[0] == made[1]

@@ -13,7 +13,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmnv3.deploy.export import export_config
-from mmnv3.deploy.exported_model import ExportedModel, is_exported, set_exported
+from mmnv3.deploy.exported_model import (
+    ExportedModel,
+    is_exported,
+    set_exported,
+    set_runtime,
+)
 from mmnv3.engine.config import read_config
 from mmnv3.engine.launch import build_runner
 from mmnv3.errors import UserError
@@ -214,6 +219,21 @@ def test_postprocessed_files_predict_too(trained, tmp_path) -> None:
     )
     assert metrics == pytest.approx(own, abs=0.01)
     assert 'seg_logits' not in found[0]
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection'])
+def test_a_backend_runs_the_checkpoint_of_a_config(trained, tmp_path, task) -> None:
+    case, checkpoint, _ = trained(task)
+    own, _ = outcome(
+        case, tmp_path / 'own.pkl', lambda c: c.update(load_from=str(checkpoint))
+    )
+    settings = dict(
+        checkpoint=str(checkpoint), backend='pytorch', options=dict(case.options)
+    )
+    metrics, _ = outcome(
+        case, tmp_path / 'file.pkl', lambda config: set_runtime(config, **settings)
+    )
+    assert metrics == pytest.approx(own, abs=0.01) and metrics
 
 
 def test_pictures_are_prepared_as_the_file_says(trained, tmp_path) -> None:

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from mmnv3.errors import UserError
+from mmnv3.ray_cluster import HERE
 from mmnv3.search import pool
-from mmnv3.search.pool import HERE, Failure, run_jobs
+from mmnv3.search.pool import Failure, run_jobs
 
 
 def test_jobs_run_here_in_order_and_errors_are_results():

@@ -1,10 +1,11 @@
-"""8-bit files out of float ones, by calibration.
+"""Files of 8 and of 16 bits out of float ones.
 
-A module for every format of :mod:`mmnv3.deploy.export` that has 8-bit files, each with
-a ``quantize``. Kernels get a scale for every channel, activations
-one for every tensor, from what they were on pictures. What comes after the last
-convolution (decoding, suppression, resizing) stays float: it costs next to nothing, and
-8 bits are too few for coordinates.
+A module for every format of :mod:`mmnv3.deploy.export` that has such files, each with a
+``quantize`` for 8 bits, by calibration, and a ``halve`` for 16. Of 16 bits are the
+kernels alone: what is computed with pixels, as anchors, needs more. Of 8, kernels get
+a scale for every channel, activations one for every tensor, from what they were on
+pictures. What comes after the last convolution (decoding, suppression, resizing) stays
+float: it costs next to nothing, and 8 bits are too few for coordinates.
 
 Which layers are worth it differs by runtime, and stands in its module.
 """
@@ -44,6 +45,36 @@ def quantize(
             'to 300 like those that the model will see'
         )
     import_module(f'{__name__}.{format_name}').quantize(source, out, batches)
+
+
+def halve(format_name: str, source: Path, out: Path) -> None:
+    """Writes a file whose kernels have 16 bits, which is half as large.
+
+    Args:
+        format_name: ``'onnx'``, ``'openvino'`` or ``'litert'``.
+        source: A float file of :mod:`mmnv3.deploy.export`.
+        out: File to write, with the description of ``source``. OpenVINO's weights go
+            beside it, as ``.bin``.
+
+    Raises:
+        UserError: When a weight is larger than 16 bits can hold, or when a package is
+            missing.
+    """
+    import_module(f'{__name__}.{format_name}').halve(source, out)
+
+
+def check_halves(weights: np.ndarray, source: Path) -> None:
+    """Checks that 16 bits can hold weights.
+
+    Raises:
+        UserError: When not.
+    """
+    most = float(np.abs(weights).max(initial=0))
+    if most > float(np.finfo(np.float16).max):
+        raise UserError(
+            f'{source.name}: a weight of {most:g} is more than 16 bits can hold; '
+            'export it in fp32 or int8'
+        )
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mmnv3.deploy.info import EXTRA_FILE, INPUT
-from mmnv3.deploy.optional import require
 from mmnv3.deploy.quantization import quiet
+from mmnv3.optional import require
 
 # Operations are named by the modules they are from. What the graph around the model
 # adds, as decoding, has none below it.
@@ -51,7 +51,38 @@ def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
         made = quantizer.quantize(
             found, enable_progress_bar=False, enable_progress_report=False
         )
-    out.write_bytes(made.quantized_model)
+    _write(made.quantized_model, source, out)
+
+
+def halve(source: Path, out: Path) -> None:
+    """See :func:`mmnv3.deploy.quantization.halve`."""
+    with quiet():
+        tools = require('ai_edge_quantizer.quantizer', 'litert')
+        algorithms = require('ai_edge_quantizer.algorithm_manager', 'litert')
+        typing = require('ai_edge_quantizer.qtyping', 'litert')
+        quantizer = tools.Quantizer(str(source))
+        for name in _CHANNEL_AXES:
+            quantizer.update_quantization_recipe(
+                '.*',
+                typing.TFLOperationName[name],
+                algorithm_key=algorithms.AlgorithmName.FLOAT_CASTING,
+                op_config=typing.OpQuantizationConfig(
+                    weight_tensor_config=typing.TensorQuantizationConfig(
+                        num_bits=16, dtype=typing.TensorDataType.FLOAT
+                    ),
+                    compute_precision=typing.ComputePrecision.FLOAT,
+                    explicit_dequantize=True,
+                ),
+            )
+        made = quantizer.quantize(
+            enable_progress_bar=False, enable_progress_report=False
+        )
+    _write(made.quantized_model, source, out)
+
+
+def _write(model: bytes, source: Path, out: Path) -> None:
+    """Writes a model, with the description of a file."""
+    out.write_bytes(model)
     with zipfile.ZipFile(source) as given, zipfile.ZipFile(out, 'a') as archive:
         archive.writestr(EXTRA_FILE, given.read(EXTRA_FILE))
 

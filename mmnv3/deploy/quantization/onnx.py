@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mmnv3.deploy.info import INPUT
-from mmnv3.deploy.optional import require
-from mmnv3.deploy.quantization import quiet
+from mmnv3.deploy.quantization import check_halves, quiet
+from mmnv3.optional import require
 
 _KERNELS = ('Conv', 'Gemm', 'MatMul')
 # Rows of the picture for one row of the map, of which 16 and more are quantised. Maps
@@ -59,6 +59,36 @@ def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
     described = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(quantized, described)
     onnx.save(quantized, out)
+
+
+def halve(source: Path, out: Path) -> None:
+    """See :func:`mmnv3.deploy.quantization.halve`.
+
+    ONNX Runtime computes few operations in 16 bits on a CPU, so that kernels are cast
+    back, which it does once, when it loads the file.
+    """
+    onnx = require('onnx', 'onnx')
+    model = onnx.load(source)
+    graph, wide = model.graph, onnx.TensorProto.FLOAT
+    kernels = {
+        node.input[1]
+        for node in graph.node
+        if node.op_type in _KERNELS and len(node.input) > 1
+    }
+    casts = []
+    for weights in graph.initializer:
+        if weights.name not in kernels or weights.data_type != wide:
+            continue
+        values, name = onnx.numpy_helper.to_array(weights), weights.name
+        check_halves(values, source)
+        half = f'{name}_half'
+        weights.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
+        casts.append(onnx.helper.make_node('Cast', [half], [name], to=wide))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, out)
 
 
 def _float_nodes(graph: Any) -> set[str]:

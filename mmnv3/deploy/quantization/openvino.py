@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmnv3.deploy.info import INPUT
-from mmnv3.deploy.optional import require
-from mmnv3.deploy.quantization import quiet
+from mmnv3.deploy.quantization import check_halves, quiet
+from mmnv3.optional import require
 
 _KERNELS = ('Convolution', 'GroupConvolution', 'MatMul')
 
@@ -34,6 +34,33 @@ def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
             ),
         )
     openvino.save_model(quantized, out, compress_to_fp16=False)
+
+
+def halve(source: Path, out: Path) -> None:
+    """See :func:`mmnv3.deploy.quantization.halve`."""
+    openvino = require('openvino', 'openvino')
+    ops = openvino.opset14
+    model = openvino.Core().read_model(source)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() not in _KERNELS:
+            continue
+        weights = _constant_behind(node.input(1).get_source_output())
+        if weights is None or weights.get_element_type() != openvino.Type.f32:
+            continue
+        check_halves(weights.data, source)
+        half = ops.constant(weights.data.astype(np.float16))
+        wide = ops.convert(half, 'f32')
+        for reader in weights.output(0).get_target_inputs():
+            reader.replace_source_output(wide.output(0))
+    openvino.save_model(model, out, compress_to_fp16=False)
+
+
+def _constant_behind(output: Any) -> Any:
+    """The constant that an output is, maybe in another shape; None for others."""
+    node = output.get_node()
+    while node.get_type_name() == 'Reshape':
+        node = node.input(0).get_source_output().get_node()
+    return node if node.get_type_name() == 'Constant' else None
 
 
 def _after_kernels(model: Any) -> list[str]:

@@ -23,7 +23,6 @@ from mmnv3.benchmark.clock import fast_us, time_turns
 from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
-from mmnv3.deploy.optional import require
 from mmnv3.deploy.runtime import (
     BACKENDS,
     Runtime,
@@ -34,6 +33,7 @@ from mmnv3.deploy.runtime import (
 )
 from mmnv3.errors import UserError
 from mmnv3.files import only_process
+from mmnv3.optional import require
 from mmnv3.search.latency.config_models import ConfigModel, random_variants
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.probes import (

@@ -33,7 +33,6 @@ from mmnv3.arch.layers import (
     same_padding,
 )
 from mmnv3.deploy.info import INPUT, OUTPUTS, PLAIN, ModelInfo
-from mmnv3.deploy.optional import require
 from mmnv3.models.layers import (
     GATES,
     HardSigmoidTF,
@@ -41,6 +40,7 @@ from mmnv3.models.layers import (
     build_act,
     same_conv_cfg,
 )
+from mmnv3.optional import require
 from mmnv3.registry import MODELS
 
 _OPSET = 20
