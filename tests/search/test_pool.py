@@ -89,7 +89,7 @@ def test_ctrl_c_that_reaches_a_worker_of_ray_first(kind, monkeypatch):
 
     monkeypatch.setattr(
         pool,
-        '_connect',
+        'connect',
         lambda _: SimpleNamespace(
             remote=lambda **_: lambda call: SimpleNamespace(remote=id),
             wait=lambda pending, num_returns: (pending[:1], pending[1:]),
