@@ -22,6 +22,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmengine.utils.dl_utils import set_multi_processing
 from rich.table import Table
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import normalize
@@ -102,11 +103,14 @@ class TrainingRow:
         noise_seconds: Of every iteration with the batch at hand, (runs,).
         data_seconds: Of an iteration with the data pipeline, one number for each of its
             turns; None where there is no data.
+        kept_bytes: What a forward pass keeps for the backward pass, but for weights:
+            most of the memory that training takes.
     """
 
     training: Training
     noise_seconds: np.ndarray
     data_seconds: np.ndarray | None
+    kept_bytes: int
 
     @property
     def images_per_second(self) -> float:
@@ -130,6 +134,7 @@ class TrainingRow:
             iteration_seconds=asdict(Summary.of(self.noise_seconds)),
             images_per_second=self.images_per_second,
             images_per_second_with_data=self.images_per_second_with_data,
+            kept_bytes=self.kept_bytes,
             speed_to_the_first=self.images_per_second / first.images_per_second,
             runs_seconds=self.noise_seconds.tolist(),
         )
@@ -175,9 +180,10 @@ def benchmark_training(
     if device == 'cpu' and keep_freed_memory():
         notes.append('freed memory is kept, for all of them, as by KeepMemoryHook')
     trainings = build_trainings(requests, precisions)
+    kept = [count_kept_bytes(training) for training in trainings]
     noise = time_noise(trainings, runs)
     data, reasons = time_data(trainings, runs)
-    rows = [TrainingRow(*row) for row in zip(trainings, noise, data)]
+    rows = [TrainingRow(*row) for row in zip(trainings, noise, data, kept)]
     report = Report(
         rows,
         [_table(rows)],
@@ -189,6 +195,28 @@ def benchmark_training(
     )
     report.publish(json_path, plot_path)
     return rows
+
+
+def count_kept_bytes(training: Training) -> int:
+    """Counts what an iteration with the batch at hand keeps for its backward pass.
+
+    Returns:
+        Bytes of all that is saved, once each, without the weights.
+    """
+    kept: dict[int, tuple[int, Tensor]] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        # Of a turned weight it is the weight.
+        whole = tensor if tensor._base is None else tensor._base
+        if not (whole.is_leaf and whole.requires_grad):
+            storage = tensor.untyped_storage()
+            # The tensor too, so that nothing else gets its place.
+            kept[storage.data_ptr()] = storage.nbytes(), tensor
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        training.step(training.noise)
+    return sum(size for size, _ in kept.values())
 
 
 def time_noise(
@@ -264,7 +292,7 @@ def _repeat(loader: DataLoader) -> Iterator[Batch]:
 
 def _table(rows: Sequence[TrainingRow]) -> Table:
     headers = ['model', 'input', 'p50', 'p90', 'spread', 'images/s', 'speed']
-    headers += ['images/s with data', 'speed']
+    headers += ['images/s with data', 'speed', 'kept for backward']
     first, cells = rows[0], []
     for row in rows:
         width, height = row.training.size
@@ -282,6 +310,7 @@ def _table(rows: Sequence[TrainingRow]) -> Table:
                 f'{row.images_per_second / first.images_per_second:.2f}',
                 f'{with_data:.1f}' if with_data else '–',
                 f'{with_data / reference:.2f}' if with_data and reference else '–',
+                f'{row.kept_bytes / 1e6:.0f} MB',
             ]
         )
     return make_table(headers, cells, 'training: an iteration in seconds')

@@ -17,6 +17,7 @@ from mmnv3.benchmark.training import (
     benchmark_training,
     build_trainings,
     config_training,
+    count_kept_bytes,
     time_data,
     time_noise,
     torchvision_training,
@@ -158,6 +159,17 @@ def test_torchvision_gets_the_same_pictures(config: str) -> None:
     assert other.noise is training.noise and other.classes == training.classes
 
 
+def test_what_a_backward_pass_needs_by_hand() -> None:
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.Sigmoid(), torch.nn.Linear(8, 1)
+    )
+    training = SimpleNamespace(
+        step=lambda x: layers(x).sum().backward(), noise=torch.ones(3, 4)
+    )
+    # The first layer's input, and the sigmoid's output, which the second has too.
+    assert count_kept_bytes(training) == 4 * (3 * 4 + 3 * 8)
+
+
 def test_a_row_for_each_precision(config: str, tmp_path: Path) -> None:
     path = tmp_path / 'found.json'
     rows = benchmark_training(
@@ -170,6 +182,9 @@ def test_a_row_for_each_precision(config: str, tmp_path: Path) -> None:
     assert [row['precision'] for row in found] == ['fp32', 'bf16']
     assert [row.training.title for row in rows] == ['tiny', 'tiny bf16']
     assert [row['model'] for row in found] == [config] * 2
+    # Half of the bytes a number, but weights are kept in both formats.
+    fp32, bf16 = (row['kept_bytes'] for row in found)
+    assert 0.5 < bf16 / fp32 < 0.8
 
 
 @pytest.mark.parametrize(

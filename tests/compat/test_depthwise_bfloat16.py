@@ -11,6 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mmnv3.arch.layers import same_padding
 from mmnv3.compat.depthwise_bfloat16 import _DepthwiseConv2d, mend_depthwise
@@ -163,6 +164,18 @@ def test_what_pads_otherwise_is_left_alone() -> None:
     with torch.autocast('cpu', torch.bfloat16):
         for each in (layer, text):
             assert not gradients(each, torch.rand(1, 4, 8, 8))[0].startswith('_Depth')
+
+
+def test_recomputed_blocks_have_the_same_gradients() -> None:
+    x = torch.rand(2, 6, 9, 10, requires_grad=True)
+    for layer in layers(5, 2):
+        mend_depthwise(layer)
+        tensors = [x, *layer.parameters()]
+        with torch.autocast('cpu', torch.bfloat16):
+            outs = layer(x), checkpoint(layer, x, use_reentrant=False)
+        # The backward pass is outside of autocast.
+        kept, again = (torch.autograd.grad(o.float().sum(), tensors) for o in outs)
+        assert all(map(torch.equal, kept, again))
 
 
 def test_functional_transforms_work_as_before() -> None:
