@@ -43,6 +43,7 @@ from mmnv3.benchmark.timed_model import NOISE_SIZE, TORCHVISION, Request
 from mmnv3.cpu import has_bf16
 from mmnv3.engine.build import build_model, quiet_logger
 from mmnv3.engine.config import anchor_size, read_config
+from mmnv3.engine.launch import set_bfloat16
 from mmnv3.errors import UserError
 from mmnv3.memory import keep_freed_memory
 from mmnv3.size import Size
@@ -354,7 +355,7 @@ def config_training(
     request.check_device()
     _check_precision(request, precision)
     if precision == 'bf16':
-        config.optim_wrapper.type = 'mmnv3.BFloat16OptimWrapper'
+        set_bfloat16(config)
     if request.batch:
         config.train_dataloader.batch_size = request.batch
     if config.get('data_preprocessor'):

@@ -144,21 +144,25 @@ def set_amp(config: Config) -> None:
     device = get_device()
     if device not in ('cuda', 'cpu'):
         raise UserError(f'--amp is for a GPU and for a CPU, not {device}; leave it out')
-    wrapper = config.optim_wrapper
-    if device == 'cuda':
-        wrapper.type = 'AmpOptimWrapper'
-        wrapper.setdefault('loss_scale', 'dynamic')
+    if device == 'cpu':
+        set_bfloat16(config)
         return
+    config.optim_wrapper.type = 'AmpOptimWrapper'
+    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_bfloat16(config: Config) -> None:
+    """Makes training compute in bfloat16 on a CPU, and says so where that is slow."""
     if not has_bf16():
         warnings.warn(
-            'this processor has no instructions for bfloat16, and --amp trains many '
-            'times slower on it; leave it out',
+            'this processor has no instructions for bfloat16, and trains many times '
+            'slower in it',
             Remark,
             stacklevel=2,
         )
-    wrapper.type = _BFLOAT16
+    config.optim_wrapper.type = _BFLOAT16
     for name in ('loss_scale', 'dtype', 'use_fsdp'):
-        wrapper.pop(name, None)
+        config.optim_wrapper.pop(name, None)
 
 
 def resumed_amp(config: Config) -> bool | None:
