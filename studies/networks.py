@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmnv3.arch import NetSpec, get_spec
 from mmnv3.benchmark import Complexity, count
+from mmnv3.benchmark.counts import ShapesOnly
 from mmnv3.models import (
     LRASPPHead,
     MobileNetV3,
@@ -215,7 +216,8 @@ def count_products(network: Network) -> int:
         if type(layer) in _PRODUCTS:
             layer.register_forward_hook(add)
     width, height = network.size
-    module(torch.empty(1, 3, height, width, device='meta'))
+    with ShapesOnly():
+        module(torch.empty(1, 3, height, width, device='meta'))
     if isinstance(network, Segmenter):
         total += CITYSCAPES_CLASSES * height * width
     return total

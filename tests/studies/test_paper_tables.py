@@ -29,7 +29,7 @@ from studies.paper.printed import (
     TABLES,
 )
 from studies.paper.tables import LayerTable, Row, Table, built_layers, compare
-from tests.tools import fork_tool
+from tests.tools import run_tool
 
 ROOT = Path(__file__).parents[2]
 TOOL = str(ROOT / 'tools' / 'paper_tables.py')
@@ -219,11 +219,11 @@ def test_the_configs_count_the_same(network, name: str, count_config) -> None:
     )
 
 
-def test_the_tool_prints_one_table() -> None:
-    done = fork_tool('paper_tables.py', '--table', 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('## Table 2: ')
-    assert '2,542,856' in done.stdout and 'Table 3' not in done.stdout
+def test_the_tool_prints_one_table(capsys) -> None:
+    assert run_tool('paper_tables.py', '--table', 2) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith('## Table 2: ')
+    assert '2,542,856' in printed and 'Table 3' not in printed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmnv3.arch.layers import (
     ADD,
@@ -22,6 +21,7 @@ from mmnv3.arch.layers import (
     Layer,
     same_padding,
 )
+from mmnv3.benchmark.counts import ShapesOnly
 from mmnv3.deploy.graph import ExportGraph, PlainGraph, build_graph, graph_class
 from mmnv3.errors import UserError
 from mmnv3.models.layers import HardSigmoidTF
@@ -111,7 +111,7 @@ def padding_shows(layer: Layer, padding: int) -> bool:
     )
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(ShapesOnly):
     """Makes layers of operations.
 
     Attributes:
@@ -145,13 +145,8 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        full_name = func.overloadpacket.__name__
-        name = full_name.removesuffix('_')
-        if name in _ACTS:
-            # Shapes are enough, and PyTorch takes milliseconds for that of a ReLU6.
-            out = args[0] if full_name != name else torch.empty_like(args[0])
-        else:
-            out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__.removesuffix('_')
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         if not isinstance(out, Tensor):
             self._alive.append(out)
             return out
