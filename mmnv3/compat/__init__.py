@@ -10,6 +10,7 @@ from mmnv3.compat import (
     installed_packages,
     mmcv_ext,
     onedl_load,
+    onnxscript_operators,
     torchao_warnings,
     transformers5,
     vis_backend,
@@ -23,6 +24,7 @@ _FIXES = (
     ('mmengine.runner.checkpoint', onedl_load.never_load_unsafely),
     ('mmengine.utils.package_utils', installed_packages.use_importlib_metadata),
     ('mmengine.visualization.vis_backend', vis_backend.write_encoded),
+    ('onnxscript._framework_apis.torch_2_5', onnxscript_operators.parse_once),
     ('mmpretrain.utils.dependency', transformers5.leave_out_multimodal),
 )
 
