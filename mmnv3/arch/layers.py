@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmnv3.arch.spec import (
@@ -199,12 +199,12 @@ class Layer:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are not defaults and decide its time, for JSON."""
-        defaults = Layer('', 0, 0)
+        values = {key: getattr(self, key) for key in self.__dataclass_fields__}
         return {
             key: value
-            for key, value in asdict(self).items()
+            for key, value in values.items()
             if key != 'name'
-            and (value != getattr(defaults, key) or key.endswith('_channels'))
+            and (value != getattr(_NOTHING, key) or key.endswith('_channels'))
         }
 
     @classmethod
@@ -248,6 +248,10 @@ class Layer:
         if self.kind in (POOL, ADD):
             return {}
         return {self.name: (self.in_channels // self.groups, self.out_channels)}
+
+
+# What `Layer.to_dict` leaves out.
+_NOTHING = Layer('', 0, 0)
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> int:
