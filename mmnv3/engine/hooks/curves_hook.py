@@ -39,6 +39,7 @@ class CurvesHook(Hook):
 
     def __init__(self, metrics: tuple[str, ...] = _METRICS) -> None:
         self.metrics = tuple(metrics)
+        self._drawn_at: int | None = None
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
@@ -55,10 +56,12 @@ class CurvesHook(Hook):
         self._draw(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Draws the final state."""
-        self._draw(runner)
+        """Draws the final state, unless the last validation has."""
+        if runner.iter != self._drawn_at:
+            self._draw(runner)
 
     def _draw(self, runner: Runner) -> None:
+        self._drawn_at = runner.iter
         if is_main_process():
             hub = runner.message_hub
             losses = {
@@ -85,9 +88,11 @@ def draw_curves(
         points: Iterations and the metrics validated there.
         path: Of the PNG, which appears whole or not at all.
     """
-    figure = Figure(figsize=(10, 4), layout='constrained')
+    # To look for margins would take as long as to draw twice more.
+    margins = dict(left=0.07, right=0.985, bottom=0.12, top=0.92, wspace=0.16)
+    figure = Figure(figsize=(10, 4))
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2, gridspec_kw=margins)
     for name, values in sorted(losses.items()):
         window = max(1, len(values) // 50)
         smooth = np.convolve(values, np.ones(window) / window, 'valid')
