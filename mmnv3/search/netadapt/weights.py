@@ -7,15 +7,20 @@ nothing was cut, nothing changes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from mmnv3.arch import Layer, NetSpec, Network, find_taps, list_layers
+from mmnv3.arch import (
+    Layer,
+    NetSpec,
+    Network,
+    backbone_taps,
+    find_taps,
+    list_layers,
+)
 from mmnv3.arch.layers import CONV, SQUEEZE_EXCITE
 from mmnv3.errors import UserError
 from mmnv3.search.configs import (
@@ -51,7 +56,7 @@ def inherit(
     Raises:
         UserError: When the networks do not fit each other.
     """
-    axes = {**_backbone_axes(old, state), **_consumer_axes(config, old)}
+    axes = {**_backbone_axes(old, state), **_consumer_axes(config, state, old)}
     kept = _kept_channels(state, old, new)
     cut = {}
     for name, tensor in state.items():
@@ -125,29 +130,27 @@ def _backbone_axes(network: Network, state: Mapping[str, Tensor]) -> dict[str, A
     return axes
 
 
-def _consumer_axes(config: Config, network: Network) -> dict[str, Axes]:
+def _consumer_axes(
+    config: Config, state: Mapping[str, Tensor], network: Network
+) -> dict[str, Axes]:
     """Which dimensions of neck and head are a tap's channels.
 
-    It is found out by widening one tap after the other and looking at what widens, so
-    that no neck or head has to be known here.
+    It is found out by widening every tap by a number of its own and looking at what
+    widens by that, so that no neck or head has to be known here.
     """
     config = with_spec(config, network.spec)
-    model = build_shapes(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    backbone: Any = model.backbone
-    channels = backbone.out_channels
-    axes: dict[str, list[Space | None]] = {}
-    for index, tap in enumerate(backbone.taps):
-        wider = copy.deepcopy(config)
-        set_taps(wider.model, [c + 8 * (i == index) for i, c in enumerate(channels)])
-        for name, tensor in build_shapes(wider).state_dict().items():
-            if name.startswith(_BACKBONE) or tensor.shape == shapes[name]:
-                continue
-            row = axes.setdefault(name, [None] * tensor.ndim)
-            for dim, (new, old) in enumerate(zip(tensor.shape, shapes[name])):
-                if new != old:
-                    row[dim] = _tap_space(tap.name, network)
-    return {name: tuple(row) for name, row in axes.items()}
+    taps = backbone_taps(config.model.backbone)
+    spaces = {
+        8 << index: _tap_space(tap.name, network) for index, tap in enumerate(taps)
+    }
+    set_taps(config.model, [tap.channels + by for tap, by in zip(taps, spaces)])
+    return {
+        name: tuple(
+            spaces.get(wide - own) for wide, own in zip(tensor.shape, state[name].shape)
+        )
+        for name, tensor in build_shapes(config).state_dict().items()
+        if name in state and not name.startswith(_BACKBONE)
+    }
 
 
 def _tap_space(name: str, network: Network) -> Space:

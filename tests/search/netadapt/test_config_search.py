@@ -3,7 +3,6 @@
 import io
 import pickle
 from dataclasses import replace
-from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +16,7 @@ from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import trace
-from mmnv3.search.netadapt import config_search, weights
+from mmnv3.search.netadapt import config_search
 from mmnv3.search.netadapt.comparison import config_measure, uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, Trainer, adapt_config
 from mmnv3.search.netadapt.proposals import narrowest
@@ -43,18 +42,6 @@ def trained(monkeypatch) -> list[Trial]:
         return trial
 
     monkeypatch.setattr(config_search, 'train_and_score', train)
-    # Of one config, the axes follow from the network, which many cuts are made of.
-    axes_of, configs = weights._consumer_axes, []
-
-    @cache
-    def axes(network):
-        return axes_of(configs[0], network)
-
-    monkeypatch.setattr(
-        weights,
-        '_consumer_axes',
-        lambda config, net: configs.append(config) or axes(net),
-    )
     return trials
 
 
