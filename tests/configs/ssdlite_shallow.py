@@ -1,9 +1,12 @@
-"""The demo's detector on a network of five blocks, which is exported in a third."""
+"""The demo's detector on five blocks and three levels, exported in a quarter."""
 
 _base_ = ['../../configs/ssdlite_mnv3_small_demo.py']
 
 from mmnv3.arch import follow_backbone
 
 model = follow_backbone(
-    _base_.model, backbone=dict(arch='{{ fileDirname }}/shallow.json')
+    _base_.model,
+    backbone=dict(arch='{{ fileDirname }}/shallow.json'),
+    neck=dict(extra_channels=(128,)),
+    bbox_head=dict(anchor_generator=dict(num_levels=3)),
 )

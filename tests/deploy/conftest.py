@@ -1,5 +1,7 @@
 """Every case is built once in a process, and exported once in a run."""
 
+import shutil
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +9,11 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from torch import nn
 
+from mmnv3.deploy import export as export_module
 from mmnv3.deploy.export import FORMATS, describe_graph, export_graph
 from mmnv3.deploy.graph import ExportGraph, build_graph
 from mmnv3.deploy.info import ModelInfo
@@ -20,8 +24,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='session')
-def exported(shared_folder: Path) -> SimpleNamespace:
-    """`model`, `graph` and `info` of a case, and its `file` and `runtime` by format."""
+def exported(shared_folder: Path) -> Iterator[SimpleNamespace]:
+    """What tests run, by the name of a case.
+
+    `model`, `graph` and `info`; `file` and `runtime` by format as well. All but the
+    model take ``inside``, whether boxes and classes are chosen in the graph. `export`
+    is :func:`export_graph`, but copies the file of a case whose graph it gets.
+    """
     folder = shared_folder / 'exported'
     folder.mkdir(exist_ok=True)
 
@@ -29,32 +38,74 @@ def exported(shared_folder: Path) -> SimpleNamespace:
     def model(case: str) -> nn.Module:
         return random_model(CASES[case])
 
-    @cache
-    def graph(case: str) -> ExportGraph:
-        return build_graph(model(case), CASES[case].size)
+    @_cache
+    def graph(case: str, inside: bool) -> ExportGraph:
+        return build_graph(model(case), CASES[case].size, postprocess=inside)
 
-    @cache
-    def info(case: str) -> ModelInfo:
-        return describe_graph(graph(case), model(case))
+    @_cache
+    def info(case: str, inside: bool) -> ModelInfo:
+        return describe_graph(graph(case, inside=inside), model(case))
 
-    @cache
-    def file(case: str, kind: str) -> Path:
+    @_cache
+    def file(case: str, kind: str, inside: bool) -> Path:
         if kind == 'litert':
             pytest.importorskip('litert_torch', reason='litert-torch is not installed')
-        path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
+        name = f'{case}-inside' if inside else case
+        path = folder / f'{name}{FORMATS[kind].suffixes[0]}'
         with FileLock(f'{path}.lock'):
             if not path.exists():
-                export_graph(graph(case), info(case), path, kind)
+                made, its_info = (get(case, inside=inside) for get in (graph, info))
+                export_graph(made, its_info, path, kind)
         return path
 
-    @cache
-    def runtime(case: str, kind: str) -> Runtime:
+    @_cache
+    def runtime(case: str, kind: str, inside: bool) -> Runtime:
         if kind == 'module':
-            return PyTorchRuntime(graph(case), info(case), threads=1)
-        return load_runtime(file(case, kind), threads=1)
+            made, its_info = (get(case, inside=inside) for get in (graph, info))
+            return PyTorchRuntime(made, its_info, threads=1)
+        return load_runtime(file(case, kind, inside=inside), threads=1)
 
-    return SimpleNamespace(
-        model=model, graph=graph, info=info, file=file, runtime=runtime
+    def export(made: ExportGraph, its_info: ModelInfo, out: Path, kind: str) -> None:
+        inside = made.postprocess
+        for case in CASES:
+            if CASES[case].size == made.size and _equal(
+                graph(case, inside=inside), made
+            ):
+                assert info(case, inside=inside) == its_info
+                out.parent.mkdir(parents=True, exist_ok=True)
+                for suffix in FORMATS[kind].suffixes:
+                    path = file(case, kind, inside=inside).with_suffix(suffix)
+                    shutil.copy(path, out.with_suffix(suffix))
+                return
+        export_graph(made, its_info, out, kind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Every format starts from the same program.
+        patch.setattr(export_module, '_trace', cache(export_module._trace))
+        yield SimpleNamespace(
+            model=model,
+            graph=graph,
+            info=info,
+            file=file,
+            runtime=runtime,
+            export=export,
+        )
+
+
+def _cache(make: Callable) -> Callable:
+    """Makes each once; ``inside`` is asked for by name, and False without."""
+    made = cache(make)
+    return lambda *args, inside=False: made(*args, inside)
+
+
+def _equal(first: ExportGraph, second: ExportGraph) -> bool:
+    """Whether two graphs are the same modules with the same numbers."""
+    ours, theirs = first.state_dict(), second.state_dict()
+    return (
+        repr(first) == repr(second)
+        and first.batch == second.batch
+        and ours.keys() == theirs.keys()
+        and all(torch.equal(ours[name], theirs[name]) for name in ours)
     )
 
 

@@ -80,7 +80,8 @@ def resized(sets: Path) -> tuple[Case, dict]:
     data = {
         **segmentation(sets)[1],
         'test_dataloader.dataset.pipeline': steps,
-        'model.test_cfg': dict(mode='slide', crop_size=(96, 96), stride=(64, 80)),
+        # Two windows.
+        'model.test_cfg': dict(mode='slide', crop_size=(160, 128), stride=(99, 64)),
     }
     return Case('tests/configs/lraspp_shallow.py', (192, 160), data), data
 

@@ -188,16 +188,3 @@ def test_a_missing_litert_is_told(tmp_path: Path, monkeypatch) -> None:
     path.write_text('hello')
     with pytest.raises(UserError, match='ai-edge-litert is not installed'):
         load_runtime(path)
-
-
-def test_running_a_file_needs_no_toolbox(exported, run_python) -> None:
-    path = exported.file('wide', 'onnx')
-    out = run_python(
-        f"""
-import sys
-from mmnv3.deploy.runtime import load_runtime
-print(load_runtime({str(path)!r}).info.classes[0])
-print([name for name in sys.modules if name in ('mmcv', 'mmdet', 'mmseg')])
-"""
-    )
-    assert out.splitlines() == ['disc', '[]']

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +54,17 @@ class TinyGraph(nn.Module):
         return torch.cat([corners, corners + found[..., 2:4] * 6], -1), found[..., 4:]
 
 
+@cache
+def _exported(kind: str) -> dict[str, bytes]:
+    """What is in its files, by their names."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f'tiny{FORMATS[kind].suffixes[0]}')
+        export_graph(TinyGraph(), INFO, path, kind)
+        return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
 def write_tiny(folder: Path, kind: str) -> Path:
-    """Exports it; of OpenVINO's two files the one that is named."""
-    path = folder / f'tiny{FORMATS[kind].suffixes[0]}'
-    export_graph(TinyGraph(), INFO, path, kind)
-    return path
+    """Its exported file; of OpenVINO's two the one that is named."""
+    for name, content in _exported(kind).items():
+        (folder / name).write_bytes(content)
+    return folder / f'tiny{FORMATS[kind].suffixes[0]}'
