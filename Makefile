@@ -23,9 +23,9 @@ demo: $(INSTALLED)
 	    "$${best:-$$(cat $(DEMO_WORK)/last_checkpoint)}" \
 	    --work-dir $(DEMO_WORK) --show-dir pictures
 
-# A process per core. Files stay whole, since tests of one share what they export.
+# A process per core. Files stay whole, and so do those that share what they export.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
 
 # The same on the OneDL forks.
 onedl-test:

@@ -13,6 +13,17 @@ import mmnv3
 ROOT = Path(mmnv3.__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Names what one of several processes runs: a file, or a folder of one fixture.
+
+    The tests of exported files share what they export, and would wait for each other.
+    """
+    for item in items:
+        path = item.path.relative_to(ROOT)
+        group = 'deploy' if 'deploy' in path.parts else str(path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope='session')
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all processes of a run, for what costs seconds to make."""

@@ -47,7 +47,7 @@ def test_python_blocks_run(
 def _export_small() -> None:
     """What the block on predicting finds in its folder."""
     export_config(
-        str(ROOT / 'configs/ssdlite_mnv3_small_demo.py'),
+        str(ROOT / 'tests/configs/ssdlite_shallow.py'),
         None,
         'small.onnx',
         'onnx',

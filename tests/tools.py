@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import mmnv3
@@ -72,14 +73,20 @@ def fork_tool(
         for path in printed:
             path.touch()
         argv = [str(TOOLS / name), *map(str, args)]
-        process = _FORKS.Process(target=_run, args=(argv, printed, cwd))
-        process.start()
+        process = fork(_run, argv, printed, cwd)
         process.join(timeout_s)
         if process.exitcode is None:
             process.kill()
             process.join()
             raise TimeoutError(f'{argv} after {timeout_s} s: {printed[1].read_text()}')
         return Completed(process.exitcode, *(path.read_text() for path in printed))
+
+
+def fork(function: Callable[..., None], *args: object) -> BaseProcess:
+    """Starts a function in a process that has imported the toolboxes already."""
+    process = _FORKS.Process(target=function, args=args)
+    process.start()
+    return process
 
 
 def _run(argv: list[str], printed: list[Path], cwd: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,10 +22,9 @@ from mmnv3.datasets.demo import (
 )
 from mmnv3.datasets.demo.writing import annotation_path, image_path, mask_path
 from mmnv3.errors import UserError
-from tests.tools import fork_tool
+from tests.tools import fork, fork_tool
 
 SPEC = DemoSpec(train=24, val=6, seed=5, size=96)
-TOOL = Path(__file__).parents[2] / 'tools' / 'demo_data.py'
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -221,16 +217,12 @@ def test_failed_run_leaves_nothing(
 
 def test_killed_run_leaves_no_target_and_is_swept_later(tmp_path: Path) -> None:
     out = tmp_path / 'demo'
-    command = [sys.executable, str(TOOL), '--out', str(out), '--train', '100000']
-    repo = str(TOOL.parents[1])
-    environment = {**os.environ, 'PYTHONPATH': repo}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.rglob('*.jpg')) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        run.kill()
+    run = fork(write_demo_data, out, DemoSpec(train=100_000))
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob('*.jpg')) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.kill()
+    run.join()
     assert not out.exists()
     assert len(list(tmp_path.iterdir())) == 1
     small(out)

@@ -1,8 +1,5 @@
 """A small detector on a small generated set, trained by the real tools."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +20,10 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def config(demo_data: Path) -> Path:
-    """The demo config on that set, at 128 pixels, with a checkpoint every 2 steps."""
+    """A shallow detector on it, at 128 pixels, with a checkpoint every 2 steps."""
     path = demo_data.parent / 'tiny_demo.py'
     path.write_text(f"""
-_base_ = ['{ROOT}/configs/ssdlite_mnv3_small_demo.py']
+_base_ = ['{ROOT}/tests/configs/ssdlite_shallow.py']
 data_root = '{demo_data}/'
 resize = dict(type='Resize', scale=(128, 128), keep_ratio=False)
 train_pipeline = [
@@ -60,19 +57,6 @@ default_hooks = dict(
     checkpoint=dict(interval=2, max_keep_ckpts=9), logger=dict(interval=1))
 """)
     return path
-
-
-def start(tool: str, *args: object, **kwargs: object) -> subprocess.Popen:
-    """Starts a tool as a user does; its output goes to a pipe."""
-    return subprocess.Popen(
-        [sys.executable, ROOT / 'tools' / tool, *map(str, args)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # One thread adds up in one order, and small tests gain nothing from two.
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        **kwargs,
-    )
 
 
 @pytest.fixture(scope='session')

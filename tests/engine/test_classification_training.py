@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [f'n01440764/{n}.jpg 0\nn01443537/{n}.jpg 1\n' for n in range(4)]
         (folder / f'{split}.txt').write_text(''.join(lines))
     (folder / 'tiny.py').write_text(f"""
-_base_ = ['{ROOT}/configs/mnv3_small_imagenet.py']
+_base_ = ['{ROOT}/tests/configs/classifier_shallow.py']
 # Small pictures, which make the network no other one.
 train_pipeline = [
     dict(type='LoadImageFromFile'),

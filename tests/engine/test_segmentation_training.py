@@ -13,10 +13,10 @@ from tests.engine.conftest import ROOT
 
 @pytest.fixture(scope='module')
 def segmentation_config(demo_data: Path) -> Path:
-    """The demo config on the small set, with a checkpoint every 2 steps."""
+    """A shallow segmenter on the small set, with a checkpoint every 2 steps."""
     path = demo_data.parent / 'tiny_segmentation.py'
     path.write_text(f"""
-_base_ = ['{ROOT}/configs/lraspp_mnv3_small_demo.py']
+_base_ = ['{ROOT}/tests/configs/lraspp_shallow.py']
 train_dataloader = dict(
     batch_size=4, num_workers=1, dataset=dict(data_root='{demo_data}'))
 val_dataloader = dict(num_workers=1, dataset=dict(data_root='{demo_data}'))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmnv3.arch import ZOO
+from mmnv3.arch import ZOO, load_spec
 from mmnv3.errors import UserError
 from studies.latency import measure
 from studies.latency.results import read_results, write_results
@@ -22,6 +22,7 @@ from studies.latency.variants import (
 )
 from studies.networks import Classifier, cost
 
+SHALLOW = load_spec('tests/configs/shallow.json')
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'latency_study.py')
 
 # Counted by hand: parameters, and millions of MAdds.
@@ -131,11 +132,11 @@ def test_one_network_has_one_file_and_another_form_another() -> None:
 
 @pytest.fixture
 def tiny(monkeypatch) -> Study:
-    """A study of two small networks on small pictures."""
+    """A study of two networks of five blocks on small pictures."""
     entries = tuple(
         Entry(
             (name,),
-            Variant(Classifier('small', width, side=32)),
+            Variant(Classifier(SHALLOW, width, side=32)),
             accuracy,
             (printed,),
         )

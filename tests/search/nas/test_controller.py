@@ -85,9 +85,9 @@ def beats_random_search(seed, samples=300):
 
 
 def test_beats_random_search():
-    assert all(map(beats_random_search, range(3)))
+    assert beats_random_search(0)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # Half a minute: a search for each of ten seeds.
 def test_beats_random_search_in_nine_of_ten():
     assert sum(map(beats_random_search, range(10))) >= 9

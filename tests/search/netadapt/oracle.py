@@ -1,14 +1,15 @@
 """Formulas in place of a machine and of training."""
 
 import math
-import time
+import os
+import signal
 from pathlib import Path
 
 import torch
 
 from mmnv3.arch import NetSpec, Network, get_spec, plan_blocks
 from mmnv3.search.configs import Budget
-from mmnv3.search.netadapt.search import Cut, NetAdaptTask
+from mmnv3.search.netadapt.search import Cut, NetAdaptTask, adapt
 from mmnv3.search.trial import Trial
 
 
@@ -44,12 +45,6 @@ def attempt(cut: Cut) -> Trial:
     return Trial('oracle', oracle(cut.new.spec), seconds=0.0, state=state)
 
 
-def slow_attempt(cut: Cut) -> Trial:
-    """The same, long enough to be killed."""
-    time.sleep(0.1)
-    return attempt(cut)
-
-
 SEED = Network(get_spec('small'))
 LATENCY = madds(SEED.spec)
 
@@ -68,3 +63,16 @@ def search(work_dir: Path, **changes) -> NetAdaptTask:
         report=lambda line: None,
     )
     return NetAdaptTask(**{**settings, **changes})
+
+
+def search_until_killed(work_dir: Path, proposals: int) -> None:
+    """Kills this process while the next proposal is trained."""
+    tried = []
+
+    def killed_attempt(cut: Cut) -> Trial:
+        if len(tried) == proposals:
+            os.kill(os.getpid(), signal.SIGKILL)
+        tried.append(cut)
+        return attempt(cut)
+
+    adapt(search(work_dir, attempt=killed_attempt))

@@ -6,8 +6,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +17,15 @@ from mmnv3.search.configs import Budget
 from mmnv3.search.folder import Folder
 from mmnv3.search.netadapt.search import adapt, read_steps, step_name
 from mmnv3.search.trial import Trial
-from tests.conftest import ROOT
-from tests.search.netadapt.oracle import LATENCY, SEED, attempt, madds, search
+from tests.search.netadapt.oracle import (
+    LATENCY,
+    SEED,
+    attempt,
+    madds,
+    search,
+    search_until_killed,
+)
+from tests.tools import fork
 
 
 def test_every_step_cuts_delta_and_is_stored(tmp_path):
@@ -55,29 +60,13 @@ def test_criteria_choose_as_they_say(tmp_path):
         assert step.winner == best
 
 
-CHILD = """
-from pathlib import Path
-from tests.search.netadapt.oracle import search, slow_attempt
-from mmnv3.search.netadapt.search import adapt
-report = lambda line: print(line, flush=True)
-adapt(search(Path({path!r}), attempt=slow_attempt, report=report))
-"""
-
-
 def test_a_kill_costs_one_proposal_at_most(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, '-c', CHILD.format(path=str(tmp_path / 'killed'))],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for count, line in enumerate(process.stdout):
-        if line.startswith('step_02') and count > 20:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process = fork(search_until_killed, tmp_path / 'killed', 25)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     done = [path.name for path in (tmp_path / 'killed').glob('step_*/proposal_*.json')]
-    assert len(done) >= 20
+    # In the second step of about 17 proposals.
+    assert len(done) == 25
     tried = []
 
     def counting(cut):
