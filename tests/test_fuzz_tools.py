@@ -143,13 +143,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize('name', NAMES)
 def test_nonsense(name: str, folder: Path, capsys) -> None:
-    try_nonsense(name, range(40), folder, capsys)
+    try_nonsense(name, range(20), folder, capsys)
 
 
 @pytest.mark.slow  # 300 calls of each tool: five minutes.
 @pytest.mark.parametrize('name', NAMES)
 def test_much_nonsense(name: str, folder: Path, capsys) -> None:
-    try_nonsense(name, range(40, 340), folder, capsys)
+    try_nonsense(name, range(20, 320), folder, capsys)
 
 
 def test_all_tools_are_tried() -> None:

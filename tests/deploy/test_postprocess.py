@@ -23,9 +23,12 @@ KINDS = [
 ]
 
 
-def load_batch(exported, case: str, kind: str, folder: Path) -> Runtime:
-    graph = build_graph(exported.model(case), CASES[case].size, batch=2)
-    info = replace(exported.info(case), input_shape=tuple(graph.example().shape))
+def load_batch(
+    exported, case: str, kind: str, folder: Path, inside: bool = False
+) -> Runtime:
+    graph = build_graph(exported.model(case), CASES[case].size, 2, inside)
+    shape = tuple(graph.example().shape)
+    info = replace(exported.info(case, inside=inside), input_shape=shape)
     if kind == 'module':
         return PyTorchRuntime(graph, info, threads=1)
     path = folder / f'{case}{FORMATS[kind].suffixes[0]}'
@@ -60,7 +63,7 @@ def test_results_are_those_of_the_plain_file(exported, case, kind) -> None:
 @pytest.mark.parametrize('kind', ['module', 'onnx'])
 def test_a_picture_of_nan_is_of_no_class(exported, tmp_path, kind) -> None:
     """Inside the graph, too, where argmax would choose some."""
-    runtime = load(exported, 'windows', kind, tmp_path, postprocess=True, batch=2)
+    runtime = load_batch(exported, 'windows', kind, tmp_path, inside=True)
     x = blurred_noise(CASES['windows'].size).numpy().repeat(2, 0)
     x[1, 0, 5, 5] = np.nan
     found = runtime(x)['mask']

@@ -65,12 +65,12 @@ def search(work_dir: Path, **changes) -> NetAdaptTask:
     return NetAdaptTask(**{**settings, **changes})
 
 
-def search_until_killed(work_dir: Path, proposals: int) -> None:
-    """Kills this process while the next proposal is trained."""
+def search_until_killed(work_dir: Path, trainings: int) -> None:
+    """Kills this process in the training after so many, of which the seed's is one."""
     tried = []
 
     def killed_attempt(cut: Cut) -> Trial:
-        if len(tried) == proposals:
+        if len(tried) == trainings:
             os.kill(os.getpid(), signal.SIGKILL)
         tried.append(cut)
         return attempt(cut)
