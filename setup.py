@@ -109,6 +109,7 @@ setup(
         'pillow',
         'rich',
         'platformdirs',
+        'psutil',
         # Of two who hold a lock file that one has removed, older ones let both in.
         'filelock>=4',
         'matplotlib',

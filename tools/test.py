@@ -24,6 +24,7 @@ from mmnv3.engine.launch import (
     set_drawing,
     set_tta,
 )
+from mmnv3.engine.screen import Screen
 from mmnv3.files import check_output
 
 
@@ -97,7 +98,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         set_drawing(config, args.show_dir, args.show)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: must end in .pkl')
-    runner = build_runner(config, trains=False)
+    screen = Screen(bar=False)
+    runner = build_runner(config, trains=False, screen=screen)
+    screen.began = True
     if args.out:
         runner.test_evaluator.metrics.append(WholeResults(args.out))
     runner.test()

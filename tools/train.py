@@ -26,7 +26,9 @@ from mmnv3.engine.launch import (
     set_amp,
     set_auto_scale_lr,
     set_resume,
+    set_tensorboard,
 )
+from mmnv3.engine.screen import ProgressHook, Screen
 
 
 @one_line_errors()
@@ -59,15 +61,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         action='store_true',
         help='scale the learning rate with the global batch size',
     )
+    parser.add_argument(
+        '--quiet',
+        action='store_true',
+        help='show warnings and what it came to, and no progress',
+    )
+    parser.add_argument(
+        '--tensorboard',
+        action='store_true',
+        help='also write for TensorBoard, into vis_data of the run',
+    )
     args = parser.parse_args(argv)
     config = load_config(args)
+    if args.tensorboard:
+        set_tensorboard(config)
     if args.auto_scale_lr:
         set_auto_scale_lr(config)
     if args.resume is not None:
         set_resume(config, args.resume)
     if args.amp or (args.auto_amp and _gains_by_amp(config)):
         set_amp(config)
-    build_runner(config).train()
+    screen = Screen(args.quiet)
+    runner = build_runner(config, screen=screen)
+    progress = ProgressHook(screen)
+    runner.register_hook(progress)
+    try:
+        runner.train()
+    finally:
+        progress.close()
 
 
 def _gains_by_amp(config: Config) -> bool:

@@ -20,8 +20,10 @@ from mmnv3 import arguments
 from mmnv3.cpu import has_bf16
 from mmnv3.engine.checkpoints import find_resumable, read_checkpoint
 from mmnv3.engine.config import datasets_with_pipeline, read_config
+from mmnv3.engine.screen import Screen
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import check_output, whole_or_absent
+from mmnv3.optional import require
 
 
 def base_parser(description: str) -> argparse.ArgumentParser:
@@ -180,6 +182,16 @@ def resumed_amp(config: Config) -> bool | None:
     return any(f"'{name}'" in noted for name in (_BFLOAT16, 'AmpOptimWrapper'))
 
 
+def set_tensorboard(config: Config) -> None:
+    """Lets training write what TensorBoard shows, into the run's ``vis_data``.
+
+    Raises:
+        UserError: When TensorBoard is not installed.
+    """
+    require('tensorboard', 'tensorflow')
+    config.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+
+
 def set_auto_scale_lr(config: Config) -> None:
     """Scales the learning rate with the global batch.
 
@@ -271,12 +283,15 @@ class WholeResults(DumpResults):
         return {}
 
 
-def build_runner(config: Config, trains: bool = True) -> Runner:
+def build_runner(
+    config: Config, trains: bool = True, screen: Screen | None = None
+) -> Runner:
     """Builds the Runner that a config describes.
 
     Args:
         config: The config.
         trains: Whether it shall train, and so initialises its weights.
+        screen: What of mmengine's log is shown on the screen; all of it for None.
 
     Raises:
         UserError: When a checkpoint that it starts from cannot be read, or cannot be
@@ -297,7 +312,9 @@ def build_runner(config: Config, trains: bool = True) -> Runner:
                 f'{path} has no key that begins with {prefix!r}, the prefix of '
                 f'init_cfg; its first is {next(iter(keys))}'
             )
-    return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    if 'runner_type' in config:
+        return RUNNERS.build(config)
+    return (screen.runner_class() if screen else Runner).from_cfg(config)
 
 
 def _check_progress(config: Config, meta: Mapping) -> None:

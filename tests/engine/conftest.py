@@ -71,4 +71,5 @@ def trained(config: Path, tool: Callable, tmp_path_factory) -> Path:
     work_dir = tmp_path_factory.mktemp('work')
     done = tool('train.py', config, '--work-dir', work_dir)
     assert done.returncode == 0, done.stderr
+    (work_dir / 'screen.txt').write_text(done.stdout)
     return work_dir

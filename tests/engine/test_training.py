@@ -41,6 +41,27 @@ def test_training_leaves_what_a_person_wants_to_see(trained: Path) -> None:
     assert 'eta:' in log and 'bbox_mAP_copypaste' in log
 
 
+def test_the_screen_has_lines_and_what_comes_next_but_no_pages(trained: Path) -> None:
+    screen = (trained / 'screen.txt').read_text()
+    log = next(trained.glob('*/*.log')).read_text()
+    for page in ('Hooks will be executed', 'System environment', 'custom_hooks = ['):
+        assert page in log and page not in screen
+    assert 'Epoch(train)' in screen or 'Iter(train)' in screen
+    told, checkpoint, curves, following, *commands = screen.splitlines()[-7:]
+    assert re.fullmatch(
+        r'trained 6 iterations in 0 min \d+ s; best coco/bbox_mAP \d\.\d{4}', told
+    )
+    best = checkpoint.removeprefix('checkpoint: ')
+    assert Path(best).name.startswith('best_coco_bbox_mAP') and Path(best).is_file()
+    assert curves == f'curves: {trained / "curves.png"}' and following == 'next:'
+    assert [command.split()[1] for command in commands] == [
+        'tools/test.py',
+        'tools/predict.py',
+        'tools/export.py',
+    ]
+    assert all(best in command for command in commands)
+
+
 _repeats_data = pytest.mark.skipif(
     find_distribution('onedl-mmengine'),
     reason="OneDL's mmengine resumes without repeating the random augmentation",

@@ -100,7 +100,10 @@ def draw_curves(
     left.set(title='Training loss', xlabel='iteration', yscale='log')
     for name in sorted({name for _, values in points for name in values}):
         known = [(step, values[name]) for step, values in points if name in values]
-        right.plot(*zip(*known), marker='.', label=name)
+        step, best = max(known, key=lambda point: point[1])
+        label = f'{name}, best {best:.3f} at {step}'
+        (line,) = right.plot(*zip(*known), marker='.', label=label)
+        right.plot(step, best, marker='*', markersize=12, color=line.get_color())
     right.set(title='Validation', xlabel='iteration', ylim=(0, None))
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -1,0 +1,282 @@
+"""What a person sees while a config trains: a bar, or lines, and what it came to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from mmnv3.engine.hooks.curves_hook import CurvesHook
+
+# Of the loss that is shown, how much is that of the newest iteration.
+_NEWEST = 0.05
+# A message of more lines is a page: the environment, a config, the hooks.
+_LINES = 3
+# Of every parameter that an optimiser treats differently.
+_PAGES = ('paramwise_options',)
+
+
+class Screen(logging.Filter):
+    """Decides what mmengine's log shows on the screen; its file has all of it.
+
+    Warnings and errors are always shown. Of the rest, nothing beside a progress bar or
+    with ``quiet``; otherwise all but pages before it begins.
+
+    Args:
+        quiet: Whether only warnings and the summary are shown.
+        bar: Whether there is a progress bar where standard output is a terminal.
+
+    Attributes:
+        began: Whether the training or the test has begun, before which pages are of
+            what mmengine is made of.
+    """
+
+    def __init__(self, quiet: bool = False, bar: bool = True) -> None:
+        super().__init__()
+        self.quiet = quiet
+        self.bar = bar and not quiet and sys.stdout.isatty() and is_main_process()
+        self.began = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        if record.levelno > logging.INFO:
+            return True
+        if self.quiet or self.bar:
+            return False
+        text = record.getMessage()
+        page = text.count('\n') >= _LINES or text.startswith(_PAGES)
+        return self.began or not page
+
+    def join(self, logger: logging.Logger) -> None:
+        """Filters what a logger writes to the screen."""
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(self)
+
+    def runner_class(self) -> type[Runner]:
+        """The runner of mmengine, whose log is filtered from its first line on."""
+        screen = self
+
+        class ScreenRunner(Runner):
+            def build_logger(self, *args: Any, **settings: Any) -> Any:
+                logger = super().build_logger(*args, **settings)
+                screen.join(logger)
+                return logger
+
+        return ScreenRunner
+
+
+class ProgressHook(Hook):
+    """Shows how far a training is, and in the end what it came to.
+
+    On a terminal it is a bar with the loss, the newest and the best metric, pictures a
+    second, the memory that the process and its loaders hold, and the time left.
+
+    Args:
+        screen: What is shown beside it.
+        console: Where; standard output for None.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, screen: Screen, console: Console | None = None) -> None:
+        self._screen = screen
+        self._console = console
+        self._progress: Progress | None = None
+        self._training = self._validation = TaskID(0)
+        self._loss: float | None = None
+        self._pictures, self._seconds = 0, 0.0
+        self._begin = self._iteration_begin = 0.0
+        self._metric = ''
+
+    def before_train(self, runner: Runner) -> None:
+        """Starts the bar."""
+        self._screen.began = True
+        self._begin = time.monotonic()
+        if not self._screen.bar:
+            return
+        self._progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn('{task.fields[told]}'),
+            TimeRemainingColumn(),
+            console=self._console or Console(),
+            # A hundred pictures a second need no more.
+            refresh_per_second=2,
+        )
+        self._training = self._progress.add_task(
+            'train', total=runner.max_iters, completed=runner.iter, told=''
+        )
+        self._progress.start()
+        for handler in runner.logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                # Warnings go above the bar, not through it.
+                handler.setStream(sys.stdout)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Notes when an iteration begins."""
+        self._iteration_begin = time.perf_counter()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping | None = None,
+    ) -> None:
+        """Moves the bar on."""
+        if self._progress is None:
+            return
+        self._seconds += time.perf_counter() - self._iteration_begin
+        self._pictures += len((data_batch or {}).get('inputs', ()))
+        loss = float((outputs or {}).get('loss', 'nan'))
+        known = self._loss if self._loss is not None else loss
+        self._loss = known + _NEWEST * (loss - known)
+        self._progress.update(self._training, advance=1, told=self._told())
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Shows a second bar while it validates."""
+        if self._progress is not None:
+            self._validation = self._progress.add_task(
+                'validate', total=len(runner.val_dataloader), told=''
+            )
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Moves the second bar on."""
+        if self._progress is not None:
+            self._progress.advance(self._validation)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Shows the metric, and the best so far."""
+        if self._progress is None:
+            return
+        self._progress.remove_task(self._validation)
+        key, best = _best(runner)
+        value = (metrics or {}).get(key or '')
+        if value is not None:
+            self._metric = f'{key} {value:.3f}'
+            self._metric += '' if best is None else f' (best {best:.3f})'
+            self._progress.update(self._training, told=self._told())
+
+    def after_train(self, runner: Runner) -> None:
+        """Ends the bar, and says what it came to."""
+        self.close()
+        if is_main_process():
+            seconds = time.monotonic() - self._begin
+            print(*summary(runner, seconds), sep='\n')
+
+    def close(self) -> None:
+        """Ends the bar; also of a training that was stopped."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _told(self) -> str:
+        parts = [] if self._loss is None else [f'loss {self._loss:.3f}']
+        if self._metric:
+            parts.append(self._metric)
+        if self._seconds:
+            parts.append(f'{self._pictures / self._seconds:.1f} pictures/s')
+        return ', '.join([*parts, f'{_memory_gib():.1f} GiB'])
+
+
+def _memory_gib() -> float:
+    """What the GPU's tensors hold, or without one this process and its loaders."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    own = psutil.Process()
+    held = 0
+    for process in (own, *own.children()):
+        try:
+            held += process.memory_info().rss
+        except psutil.Error:
+            continue  # It has ended.
+    return held / 2**30
+
+
+def _best(runner: Runner) -> tuple[str | None, float | None]:
+    """The metric that the best checkpoint is chosen by, and the best value so far."""
+    for hook in runner.hooks:
+        if getattr(hook, 'save_best', None):
+            keys = getattr(hook, 'key_indicators', None) or [None]
+            hub = runner.message_hub
+            return keys[0], hub.runtime_info.get('best_score')
+    return None, None
+
+
+def summary(runner: Runner, seconds: float) -> list[str]:
+    """What a training came to, and what to do next.
+
+    Args:
+        runner: When it has trained.
+        seconds: That it took, since it began or was resumed.
+
+    Returns:
+        Lines.
+    """
+    info = runner.message_hub.runtime_info
+    (name, score), best = _best(runner), info.get('best_ckpt')
+    # It may have been removed since, or be on another machine's disk.
+    checkpoint = best if best and os.path.isfile(best) else _last(runner.work_dir)
+    minutes, rest = divmod(round(seconds), 60)
+    lines = [f'trained {runner.iter} iterations in {minutes} min {rest} s']
+    if name and score is not None:
+        lines[0] += f'; best {name} {score:.4f}'
+    if checkpoint is None:
+        return lines
+    curves = Path(runner.work_dir) / 'curves.png'
+    lines.append(f'checkpoint: {checkpoint}')
+    if any(isinstance(hook, CurvesHook) for hook in runner.hooks):
+        lines.append(f'curves: {curves}')
+    config = runner.cfg.filename
+    commands = (
+        ('test', config, checkpoint, '--show-dir', 'pictures'),
+        ('predict', config, 'PICTURES', '--checkpoint', checkpoint, '--out', 'drawn'),
+        ('export', config, checkpoint, '--format', 'onnx', '--out', 'model.onnx'),
+    )
+    return [
+        *lines,
+        'next:',
+        *(
+            f'  python tools/{tool}.py {shlex.join(map(str, arguments))}'
+            for tool, *arguments in commands
+        ),
+    ]
+
+
+def _last(work_dir: str) -> str | None:
+    place = Path(work_dir) / 'last_checkpoint'
+    if not place.is_file():
+        return None
+    return place.read_text(encoding='utf-8').strip() or None
