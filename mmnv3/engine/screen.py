@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,7 @@ class ProgressHook(Hook):
     """Shows how far a training is, and in the end what it came to.
 
     On a terminal it is a bar with the loss, the newest and the best metric, pictures a
-    second, the memory that the process and its loaders hold, and the time left.
+    second, the memory that the process holds, and the time left.
 
     Args:
         screen: What is shown beside it.
@@ -108,6 +110,7 @@ class ProgressHook(Hook):
         self._pictures, self._seconds = 0, 0.0
         self._begin = self._iteration_begin = 0.0
         self._metric = ''
+        self._silence = ExitStack()
 
     def before_train(self, runner: Runner) -> None:
         """Starts the bar."""
@@ -163,6 +166,8 @@ class ProgressHook(Hook):
             self._validation = self._progress.add_task(
                 'validate', total=len(runner.val_dataloader), told=''
             )
+            # COCO's evaluation prints a table, whose figures the log has.
+            self._silence.enter_context(redirect_stdout(io.StringIO()))
 
     def after_val_iter(
         self,
@@ -181,6 +186,7 @@ class ProgressHook(Hook):
         """Shows the metric, and the best so far."""
         if self._progress is None:
             return
+        self._silence.close()
         self._progress.remove_task(self._validation)
         key, best = _best(runner)
         value = (metrics or {}).get(key or '')
@@ -198,6 +204,7 @@ class ProgressHook(Hook):
 
     def close(self) -> None:
         """Ends the bar; also of a training that was stopped."""
+        self._silence.close()
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -212,17 +219,10 @@ class ProgressHook(Hook):
 
 
 def _memory_gib() -> float:
-    """What the GPU's tensors hold, or without one this process and its loaders."""
+    """What the GPU's tensors hold at most, or without one what this process does."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    own = psutil.Process()
-    held = 0
-    for process in (own, *own.children()):
-        try:
-            held += process.memory_info().rss
-        except psutil.Error:
-            continue  # It has ended.
-    return held / 2**30
+    return psutil.Process().memory_info().rss / 2**30
 
 
 def _best(runner: Runner) -> tuple[str | None, float | None]:

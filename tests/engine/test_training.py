@@ -44,7 +44,7 @@ def test_training_leaves_what_a_person_wants_to_see(trained: Path) -> None:
 def test_the_screen_has_lines_and_what_comes_next_but_no_pages(trained: Path) -> None:
     screen = (trained / 'screen.txt').read_text()
     log = next(trained.glob('*/*.log')).read_text()
-    for page in ('Hooks will be executed', 'System environment', 'custom_hooks = ['):
+    for page in ('Hooks will be executed', 'System environment', 'default_hooks'):
         assert page in log and page not in screen
     assert 'Epoch(train)' in screen or 'Iter(train)' in screen
     told, checkpoint, curves, following, *commands = screen.splitlines()[-7:]
