@@ -5,10 +5,8 @@ They know Pascal VOC's 21 classes: torchvision://lraspp_mobilenet_v3_large.
 
 _base_ = ['lraspp_mnv3_large_cityscapes_tv.py']
 
-model = dict(
-    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-    decode_head=dict(num_classes=21),
-)
+data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+model = dict(data_preprocessor=data_preprocessor, decode_head=dict(num_classes=21))
 
 # fmt: off
 classes = (

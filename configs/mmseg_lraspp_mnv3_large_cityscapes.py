@@ -12,17 +12,19 @@ _base_ = [
 
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)
 
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+    size=(769, 769),
+)
+
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(769, 769),
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type='MobileNetV3', arch='large', out_indices=(1, 3, 16), norm_cfg=norm_cfg
     ),

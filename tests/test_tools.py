@@ -1,6 +1,7 @@
 """What all command-line tools do with outputs and arguments, before any work."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -129,5 +130,7 @@ def test_ctrl_c_ends_what_is_still_importing(name: str, tmp_path: Path) -> None:
         env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{TOOLS.parent}'},
         capture_output=True,
         text=True,
+        # Shells let it be ignored by what they run in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert (done.returncode, done.stderr) == (130, 'interrupted\n')

@@ -134,3 +134,7 @@ def test_our_configs_name_what_the_tools_of_the_toolboxes_look_for(path: Path) -
         assert found == ['LoadImageFromFile', *labels]
         # mmdet's inference takes the loader for the first.
         assert dataset.pipeline[0].type == 'LoadImageFromFile'
+    if config.default_scope == 'mmseg':
+        # Where mmseg's visualization_cam.py looks for it.
+        for key in ('mean', 'std'):
+            assert config.data_preprocessor[key] == config.model.data_preprocessor[key]
