@@ -18,6 +18,8 @@ ONNX = ['onnx', 'onnxscript', 'onnxruntime']
 # NNCF quantises.
 OPENVINO = ['openvino', 'nncf']
 SEARCH = ['ray']
+# Predicting by Ray Data.
+RAY = ['ray[data]', 'pyarrow', 'fsspec']
 TENSORFLOW = ['tensorboard']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
@@ -51,6 +53,8 @@ EXTRAS = {
     'litert': ['litert-torch>=0.10', 'ai-edge-litert'],
     # Searching on several machines.
     'search': SEARCH,
+    # Predicting on several machines.
+    'ray': RAY,
     'test': [
         'pytest',
         'pytest-xdist',
@@ -64,7 +68,7 @@ EXTRAS = {
         'httpx',
         *ONNX,
         *OPENVINO,
-        *SEARCH,
+        *RAY,
         *TENSORFLOW,
     ],
 }

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmnv3.errors import UserError
+from mmnv3.errors import UserError, first_line
 from mmnv3.files import whole_or_absent
+from mmnv3.optional import require
 
 # How many pixels a picture may have, where the environment says no other number:
 # as many as Pillow's own, which a phone's camera reaches.
@@ -65,6 +66,29 @@ def read_picture(path: str | Path) -> np.ndarray:
         UserError: When the file is missing, truncated, not a picture or too large.
     """
     return load_picture(path, lambda path: Path(path).read_bytes(), _decode)
+
+
+def fetch_picture(address: str) -> np.ndarray:
+    """Reads a picture of a file or of an address that fsspec opens.
+
+    Args:
+        address: As ``'s3://bucket/a.jpg'``, ``'https://…'``, or a path.
+
+    Raises:
+        UserError: When it cannot be fetched or read; or when fsspec is not installed.
+    """
+    if '://' not in address:
+        return read_picture(address)
+    fsspec = require('fsspec', 'ray')
+
+    def fetch(address: str) -> bytes:
+        try:
+            with fsspec.open(address, 'rb') as file:
+                return file.read()
+        except Exception as error:  # Every file system has exceptions of its own.
+            raise OSError(f'{type(error).__name__}: {first_line(error)}') from None
+
+    return load_picture(address, fetch, _decode)
 
 
 def decode_picture(content: bytes) -> np.ndarray:

@@ -19,6 +19,7 @@ from mmnv3 import Predictor, arguments
 from mmnv3.deploy.fastest import AUTO
 from mmnv3.deploy.info import PRECISIONS
 from mmnv3.deploy.predict_files import predict_files
+from mmnv3.deploy.ray_data import predict_on_ray
 from mmnv3.deploy.writers import (
     SAVE_FORMATS,
     CocoIds,
@@ -28,6 +29,7 @@ from mmnv3.deploy.writers import (
 )
 from mmnv3.files import check_output
 from mmnv3.memory import keep_freed_memory
+from mmnv3.ray_cluster import HERE
 
 
 @one_line_errors()
@@ -121,7 +123,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.test_cfg.max_per_img=300',
     )
+    parser.add_argument(
+        '--ray',
+        type=arguments.name,
+        nargs='?',
+        const=HERE,
+        metavar='ADDRESS',
+        help='predict by Ray Data, here or on the cluster at an address, and write '
+        'Parquet into the folder --out; IMAGES may be addresses as s3://bucket/folder, '
+        'and .txt files of them',
+    )
     args = parser.parse_args(argv)
+    if args.ray:
+        _predict_on_ray(parser, args)
+        return
     save_dir = args.save_dir or args.out
     if args.save_format and save_dir is None:
         parser.error('--save-format needs a folder: --save-dir or --out')
@@ -160,6 +175,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     seconds = time.perf_counter() - begin
     ids.tell()
+    print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
+
+
+def _predict_on_ray(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    alone = ('show', 'json', 'save_format', 'save_dir', 'ann_file', 'save_crops')
+    for name in alone:
+        if getattr(args, name):
+            option = name.replace('_', '-')
+            parser.error(f'--{option} is not for --ray, which writes Parquet to --out')
+    if args.out is None:
+        parser.error('--ray needs a folder for its results: --out')
+    settings = dict(
+        model=args.model,
+        checkpoint=args.checkpoint,
+        backend=args.backend,
+        precision=args.precision,
+        calibration=args.calib,
+        size=args.size and tuple(args.size),
+        batch=args.batch,
+        options=dict(args.cfg_options) if args.cfg_options else None,
+        score_thr=args.score_thr,
+    )
+    begin = time.perf_counter()
+    count = predict_on_ray(
+        args.images, args.out, address=args.ray, workers=args.threads, **settings
+    )
+    seconds = time.perf_counter() - begin
     print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
 
 
