@@ -67,7 +67,9 @@ print(MODELS.get("MobileNetV3") is MobileNetV3)
 print(MODELS.get("mmnv3.MobileNetV3").__module__)
 """
     expected = ['[]', '[]', 'True', 'mmnv3.models.backbone']
-    assert run_python(code).splitlines() == expected
+    # OneDL's mmdet prints what it has not found.
+    said = [line for line in run_python(code).splitlines() if 'OneDL' not in line]
+    assert said == expected
 
 
 def test_a_registry_that_has_been_read_before_is_read_again(run_python):
