@@ -204,7 +204,9 @@ def _has_text_name(path: Path) -> bool:
 def _open(address: int | str) -> cv2.VideoCapture:
     # Both would print lines of their own beside ours.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 has it elsewhere than 4. 0 is silence.
+    set_level = getattr(cv2, 'setLogLevel', None) or cv2.utils.logging.setLogLevel
+    set_level(0)
     try:
         return cv2.VideoCapture(address)
     except cv2.error:
