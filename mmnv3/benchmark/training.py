@@ -516,10 +516,15 @@ def trains_faster_by_amp(config: Config) -> bool:
     iterations of both take turns.
 
     Raises:
-        UserError: When the config cannot be trained.
+        UserError: When the config cannot be trained, or when several processes train,
+            which might not come to the same.
     """
     if get_device() != 'cpu' or not has_bf16():
         return get_device() == 'cuda'
+    if config.get('launcher', 'none') != 'none':
+        raise UserError(
+            '--auto-amp measures in one process; with --launcher give --amp, or neither'
+        )
     if any(
         hook.type == 'mmnv3.KeepMemoryHook' for hook in config.get('custom_hooks', ())
     ):

@@ -207,13 +207,18 @@ def test_mixed_precision_has_to_gain(
         return [np.full(runs, each) for each in seconds]
 
     monkeypatch.setattr('mmnv3.benchmark.training.get_device', lambda: 'cpu')
-    monkeypatch.setattr('mmnv3.benchmark.training.has_bf16', lambda: capable)
+    for room in ('benchmark.training', 'engine.launch'):
+        monkeypatch.setattr(f'mmnv3.{room}.has_bf16', lambda: capable)
     monkeypatch.setattr('mmnv3.benchmark.training.time_noise', time_them)
     given = read_config(config)
     text = given.pretty_text
     assert trains_faster_by_amp(given) is gains
     assert timed == (['fp32', 'bf16'] if capable else [])
     assert given.pretty_text == text
+    given.launcher = 'pytorch'
+    if capable:
+        with pytest.raises(UserError, match='measures in one process'):
+            trains_faster_by_amp(given)
 
 
 def test_missing_data_is_told() -> None:

@@ -23,8 +23,10 @@ from mmnv3.engine.launch import (
 )
 from mmnv3.errors import Remark, UserError
 from tests.engine.test_checkpoints import write_training
+from tests.tools import TOOLS, main_of, run_tool
 
 STATE = dict(a=torch.zeros(3))
+CONFIG = TOOLS.parent / 'configs/ssdlite_mnv3_small_demo.py'
 
 
 @pytest.fixture
@@ -224,3 +226,35 @@ def test_a_resumed_training_had_a_precision(
     write_training(tmp_path / 'iter_1.pth', meta=meta)
     set_resume(config, 'auto')
     assert resumed_amp(config) is mixed
+
+
+@pytest.mark.parametrize(
+    ('gains', 'wrapper'),
+    [(True, 'mmnv3.BFloat16OptimWrapper'), (False, 'OptimWrapper')],
+)
+def test_the_tool_trains_in_what_was_measured_to_be_faster(
+    gains: bool,
+    wrapper: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    built: list[Config] = []
+
+    def build(config: Config, **_: object) -> None:
+        built.append(config)
+        raise SystemExit(0)
+
+    monkeypatch.setitem(
+        main_of('train.py').__wrapped__.__globals__, 'build_runner', build
+    )
+    measure = 'mmnv3.benchmark.training.trains_faster_by_amp'
+    monkeypatch.setattr(measure, lambda config: gains)
+    monkeypatch.setattr('mmnv3.engine.launch.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmnv3.engine.launch.has_bf16', lambda: True)
+    command = (CONFIG, '--work-dir', tmp_path, '--auto-amp')
+    assert run_tool('train.py', *command) == 0
+    assert [config.optim_wrapper.type for config in built] == [wrapper]
+    told = 'mixed' if gains else 'single'
+    assert f'--auto-amp: {told} precision' in capsys.readouterr().out
+    assert run_tool('train.py', *command, '--amp') == 2
