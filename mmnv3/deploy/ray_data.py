@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -206,6 +207,8 @@ def _tables(
     ray = connect(address)
     from ray import data
 
+    # It tells its developers how it plans.
+    logging.getLogger('ray.data').setLevel(logging.ERROR)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
