@@ -85,6 +85,8 @@ def test_words_that_we_put_before_a_line_stay(capsys) -> None:
 
 
 WRONG = {
+    'browse.py': ['gone.py'],
+    'init_config.py': ['gone', '--task', 'detection', '--out', 'mine.py'],
     'train.py': ['gone.py'],
     'test.py': ['gone.py', 'gone.pth'],
     'export.py': ['gone.py', 'gone.pth', '--format', 'onnx'],

@@ -50,7 +50,7 @@ def test_every_location_can_be_imported():
     children = [
         r for r in vars(registry).values() if getattr(r, 'scope', '') == 'mmnv3'
     ]
-    assert len(children) == 9
+    assert len(children) == 10
     for child in children:
         child.import_from_location()
 
