@@ -22,7 +22,8 @@ INFO = ModelInfo(
     task=PLAIN, classes=(), input_shape=(1, 2), mean=(), std=(), channel_order='rgb'
 )
 WAYS = [('onnxruntime', 'fp32'), ('openvino', 'fp32'), ('openvino', 'bf16')]
-MILLISECONDS = dict(zip(WAYS, (6, 9, 3)))
+# Far enough apart for a busy machine.
+MILLISECONDS = dict(zip(WAYS, (30, 90, 3)))
 
 
 class Slow(Runtime):
@@ -64,8 +65,9 @@ def test_it_is_found_by_time_told_and_remembered(cache) -> None:
     assert start.started == WAYS
     order = ['openvino bf16', 'onnxruntime fp32', 'openvino fp32']
     assert list(choice.milliseconds) == order
-    assert 3 <= choice.milliseconds['openvino bf16'] < 6
-    assert 'onnxruntime fp32 6' in str(told[0].message)
+    # Each at least as long as it takes, however busy the machine is.
+    slowest = choice.milliseconds['openvino fp32']
+    assert slowest >= 90 and f'openvino fp32 {slowest:.1f}' in str(told[0].message)
     again = Starter()
     with pytest.warns(Remark, match='openvino in bf16'):
         assert choose_fastest(WAYS, again, ['a model']) == choice
