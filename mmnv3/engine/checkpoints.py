@@ -293,6 +293,8 @@ _COMPUTING = {
     *('maximize', 'verbose'),
 }
 _DECAY = 'decoupled_weight_decay'
+# Settings of schedulers that are divided by.
+_DIVISORS = {'start_factor', 'total_iters', 'T_max'}
 
 
 def compare_training(wanted: Mapping, given: Mapping) -> str | None:
@@ -355,6 +357,7 @@ def _compare_parts(wanted: list, given: Any, kind: str) -> str | None:
                 if key.endswith('_step')
                 else _is_like(own[key], other[key])
             )
+            fits = fits and (key not in _DIVISORS or other[key] > 0)
             if not fits or (key == _DECAY and own[key] is not other[key]):
                 return f'{key} of its {kind} is {str(other[key])[:40]!r}'
         if own.get('params') != other.get('params'):
@@ -375,7 +378,9 @@ def _is_like(own: Any, other: Any) -> bool:
         # Where nothing was found yet, the best is infinite.
         if math.isinf(own):
             return not math.isnan(other)
-        return math.isfinite(other) and (other >= 0 or own < 0)
+        # PyTorch computes with it in single precision.
+        fits = abs(other) <= torch.finfo(torch.float32).max
+        return fits and (other >= 0 or own < 0)
     if isinstance(own, (list, tuple)):
         return (
             isinstance(other, (list, tuple))
