@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -24,6 +25,13 @@ def has_bf16() -> bool:
         return bool(torch.cpu._is_avx512_bf16_supported())
     found = ask()
     return any(found.get(name, False) for name in _BF16)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def processor_name() -> str:

@@ -50,6 +50,11 @@ COLOUR_ENDINGS = frozenset(
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 
 
+def is_picture_name(path: str | Path) -> bool:
+    """Whether a file is named as pictures in colour are."""
+    return Path(path).suffix.lower() in COLOUR_ENDINGS
+
+
 def read_picture(path: str | Path) -> np.ndarray:
     """Reads a picture, upright.
 

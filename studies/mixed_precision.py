@@ -24,6 +24,7 @@ import torch
 
 from mmnv3 import arguments
 from mmnv3.benchmark.machine import describe_machine
+from mmnv3.benchmark.training import TRAINING_PRECISIONS
 from mmnv3.engine.config import read_config
 from mmnv3.engine.launch import set_amp
 from mmnv3.errors import UserError, one_line_errors
@@ -34,7 +35,6 @@ from mmnv3.search.trial import train_and_score
 from studies.page import DASH, markdown_table
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-PRECISIONS = ('fp32', 'bf16')
 _SEEDS = 3
 
 
@@ -81,7 +81,7 @@ def train_cases(
     done = {tuple(record[key] for key in _IDENTITY) for record in records}
     for seed in range(seeds):
         for name, case in cases.items():
-            for precision in PRECISIONS:
+            for precision in TRAINING_PRECISIONS:
                 count = iterations or case.iterations
                 if (name, precision, seed, count) in done:
                     continue
@@ -150,13 +150,15 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> str:
     for name, iterations in dict.fromkeys(
         (r['case'], r['iterations']) for r in records
     ):
-        values: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+        values: dict[str, list[float]] = {
+            precision: [] for precision in TRAINING_PRECISIONS
+        }
         mine = [
             r for r in records if (r['case'], r['iterations']) == (name, iterations)
         ]
         for record in mine:
             values[record['precision']].append(record['value'])
-        fp32, bf16 = (values[precision] for precision in PRECISIONS)
+        fp32, bf16 = (values[precision] for precision in TRAINING_PRECISIONS)
         whole = bool(fp32 and bf16)
         rows.append(
             [

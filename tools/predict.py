@@ -10,6 +10,7 @@ import argparse
 import ast
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from mmnv3.errors import end_on_ctrl_c, interrupt_on_sigterm, one_line_errors
 
@@ -152,17 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.save_crops:
         writers.append(crop_writer(args.save_crops))
     keep_freed_memory()
-    predictor = Predictor(
-        args.model,
-        args.checkpoint,
-        args.backend,
-        args.threads,
-        precision=args.precision,
-        calibration=args.calib,
-        size=args.size and tuple(args.size),
-        batch=args.batch,
-        options=dict(args.cfg_options) if args.cfg_options else None,
-    )
+    predictor = Predictor(threads=args.threads, **_settings(args))
     begin = time.perf_counter()
     with interrupt_on_sigterm():
         count = predict_files(
@@ -186,7 +177,22 @@ def _predict_on_ray(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             parser.error(f'--{option} is not for --ray, which writes Parquet to --out')
     if args.out is None:
         parser.error('--ray needs a folder for its results: --out')
-    settings = dict(
+    begin = time.perf_counter()
+    count = predict_on_ray(
+        args.images,
+        args.out,
+        address=args.ray,
+        workers=args.threads,
+        score_thr=args.score_thr,
+        **_settings(args),
+    )
+    seconds = time.perf_counter() - begin
+    print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What a predictor is made of, but for its threads."""
+    return dict(
         model=args.model,
         checkpoint=args.checkpoint,
         backend=args.backend,
@@ -195,14 +201,7 @@ def _predict_on_ray(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         size=args.size and tuple(args.size),
         batch=args.batch,
         options=dict(args.cfg_options) if args.cfg_options else None,
-        score_thr=args.score_thr,
     )
-    begin = time.perf_counter()
-    count = predict_on_ray(
-        args.images, args.out, address=args.ray, workers=args.threads, **settings
-    )
-    seconds = time.perf_counter() - begin
-    print(f'{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second')
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -59,7 +59,7 @@ _IGNORED = 255
 _RATE = 1e-6
 
 # Of what is computed; weights and the optimiser's memory are float32.
-PRECISIONS = ('fp32', 'bf16')
+TRAINING_PRECISIONS = ('fp32', 'bf16')
 
 Batch = dict[str, list]
 
@@ -70,7 +70,7 @@ class Training:
 
     Attributes:
         request: What was asked for.
-        precision: One of :data:`PRECISIONS`.
+        precision: One of :data:`TRAINING_PRECISIONS`.
         size: Pixels of the input.
         batch: Pictures of an iteration.
         step: Trains on a batch as the data loader gives it.
@@ -154,7 +154,7 @@ def benchmark_training(
     Args:
         requests: The models; all with the same threads and device.
         backends: ``'pytorch'``; nothing else trains.
-        precisions: Of :data:`PRECISIONS`; every model is timed in each.
+        precisions: Of :data:`TRAINING_PRECISIONS`; every model is timed in each.
         runs: Measured iterations of each; 10 for None.
         json_path: File for everything that was measured.
         plot_path: Picture for a bar chart.
@@ -166,10 +166,10 @@ def benchmark_training(
         UserError: When something asked for does not exist or cannot be trained.
     """
     check_plot(plot_path)
-    if tuple(backends) != ('pytorch',) or set(precisions) - set(PRECISIONS):
+    if tuple(backends) != ('pytorch',) or set(precisions) - set(TRAINING_PRECISIONS):
         raise UserError(
             '--task train is for --backend pytorch --precision '
-            f'{",".join(PRECISIONS)} or one of them'
+            f'{",".join(TRAINING_PRECISIONS)} or one of them'
         )
     unused = [name for name in ('checkpoint', 'image') if getattr(requests[0], name)]
     if unused:
@@ -339,7 +339,7 @@ def config_training(
 
     Args:
         request: What was asked for.
-        precision: One of :data:`PRECISIONS`.
+        precision: One of :data:`TRAINING_PRECISIONS`.
         config: The config; by default it is read as the request says.
 
     Raises:
@@ -403,7 +403,8 @@ def torchvision_training(
     Args:
         request: What was asked for.
         companion: The config whose pictures, batch and classes it gets.
-        precision: One of :data:`PRECISIONS`; bfloat16 is that of ``torch.autocast``.
+        precision: One of :data:`TRAINING_PRECISIONS`; bfloat16 is that of
+            ``torch.autocast``.
 
     Raises:
         UserError: When there is no such model, or when it is for another task than the
@@ -480,7 +481,7 @@ def build_trainings(
 
     Args:
         requests: The models.
-        precisions: Of :data:`PRECISIONS`, for each of them.
+        precisions: Of :data:`TRAINING_PRECISIONS`, for each of them.
 
     Returns:
         For every model one training in each precision.
@@ -532,7 +533,7 @@ def trains_faster_by_amp(config: Config) -> bool:
     request = Request(str(config.filename), threads=torch.get_num_threads())
     trainings = [
         config_training(request, precision, copy.deepcopy(config))
-        for precision in PRECISIONS
+        for precision in TRAINING_PRECISIONS
     ]
     fp32, bf16 = (np.median(times) for times in time_noise(trainings, _RUNS))
     return bool(bf16 < fp32)

@@ -17,6 +17,21 @@ _PICTURES = 200
 _LEAST = 8
 
 
+def check_calibration(folder: str | Path | None) -> None:
+    """Checks that there is a folder to calibrate on, before anything is built.
+
+    Raises:
+        UserError: When none is named, or when it is not there.
+    """
+    if folder is None:
+        raise UserError(
+            'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
+            'like those that the model will see with --calib'
+        )
+    if not Path(folder).is_dir():
+        raise UserError(f'--calib {folder}: there is no such folder')
+
+
 def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
     """Prepares pictures of a folder, evenly spread over it.
 

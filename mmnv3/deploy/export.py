@@ -17,7 +17,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from mmnv3.deploy.calibration import read_batches
+from mmnv3.deploy.calibration import check_calibration, read_batches
 from mmnv3.deploy.graph import (
     DetectionGraph,
     ExportGraph,
@@ -366,12 +366,5 @@ def _check_precision(
         raise UserError(
             f'the format {format_name} has no {precision}, but {", ".join(known)}'
         )
-    if precision != 'int8':
-        return
-    if calibration is None:
-        raise UserError(
-            'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
-            'like those that the model will see with --calib'
-        )
-    if not Path(calibration).is_dir():
-        raise UserError(f'--calib {calibration}: there is no such folder')
+    if precision == 'int8':
+        check_calibration(calibration)

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from platformdirs import user_cache_path
 
@@ -110,11 +109,11 @@ def _time(ways: Sequence[Way], start: Callable[[str, str], Runtime]) -> Choice:
     times: dict[Way, list[float]] = {way: [] for way in runtimes}
     for runtime in runtimes.values():
         for _ in range(_WARM_UP):
-            _call(runtime)
+            runtime.run_blank()
     while waiting := [way for way in runtimes if sum(times[way]) < _SECONDS]:
         for way in waiting:
             begin = time.perf_counter()
-            _call(runtimes[way])
+            runtimes[way].run_blank()
             times[way].append(time.perf_counter() - begin)
     medians = {way: median(times[way]) for way in runtimes}
     order = sorted(medians, key=lambda way: medians[way])
@@ -126,10 +125,6 @@ def _time(ways: Sequence[Way], start: Callable[[str, str], Runtime]) -> Choice:
             for error, which in errors.items()
         ),
     )
-
-
-def _call(runtime: Runtime) -> None:
-    runtime(np.zeros(runtime.info.input_shape, np.float32))
 
 
 def _kept(key: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from mmnv3.cpu import usable_cores
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.pipeline import Pipeline
 from mmnv3.deploy.progress import Skipped, progress_line
@@ -108,7 +108,7 @@ class Predictor:
         # that call at once, up to the cores.
         self._lock = threading.Lock()
         self._places = threading.Semaphore(
-            1 if self._source.one_at_a_time else max(_cores(), _LEAST_PLACES)
+            1 if self._source.one_at_a_time else max(usable_cores(), _LEAST_PLACES)
         )
         self._idle: list[Pipeline] = []
         self._info: ModelInfo | None = None
@@ -245,7 +245,7 @@ class Predictor:
         with self._pipeline(first) as pipeline:
             batch = pipeline.info.batch
         chunks = _chunks(chain([(key, first)], pictures), batch)
-        cores = self.threads or _cores()
+        cores = self.threads or usable_cores()
         # Where there are few, not all cores need a model.
         few = list(islice(chunks, cores))
         workers = 1 if self._source.one_at_a_time else len(few)
@@ -354,13 +354,6 @@ def _predict_chunk(
 
 def _only_result(key: Any, picture: np.ndarray, result: Result) -> Result:
     return result
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _in_threads(

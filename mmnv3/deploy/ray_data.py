@@ -16,12 +16,12 @@ import numpy as np
 from mmnv3.deploy.cache import file_stamp
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.progress import Skipped, progress_line
-from mmnv3.deploy.results import Detections, Result, Segmentation
-from mmnv3.deploy.writers import as_json
+from mmnv3.deploy.results import Result, Segmentation
+from mmnv3.deploy.writers import above, as_json
 from mmnv3.errors import UserError
 from mmnv3.files import check_output, whole_or_absent
 from mmnv3.optional import require
-from mmnv3.pictures import COLOUR_ENDINGS, fetch_picture, list_files
+from mmnv3.pictures import fetch_picture, is_picture_name, list_files
 from mmnv3.ray_cluster import HERE, connect
 
 # Pictures that a worker takes at once: what is lost with it.
@@ -82,18 +82,9 @@ class PredictBatch:
             path=path,
             width=width,
             height=height,
-            found=as_json(_best(result, self._score_thr)),
+            found=as_json(above(result, self._score_thr)),
             mask=_mask_png(result),
         )
-
-
-def _best(result: Result, score_thr: float) -> Result:
-    if not isinstance(result, Detections):
-        return result
-    kept = result.scores > score_thr
-    return Detections(
-        result.boxes[kept], result.scores[kept], result.labels[kept], result.classes
-    )
 
 
 def _mask_png(result: Result) -> bytes | None:
@@ -213,16 +204,16 @@ def _tables(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     cores = max(1, int(ray.cluster_resources().get('CPU', 1)))
-    wanted = min(workers or cores, -(-len(paths) // BATCH))
+    batches = -(-len(paths) // BATCH)
     # A block for every batch, so that no more is lost with a worker. No tasks make
     # them, for which the workers would leave no core.
     items = [{'path': path} for path in paths]
-    blocks = data.from_items(items, override_num_blocks=-(-len(paths) // BATCH))
+    blocks = data.from_items(items, override_num_blocks=batches)
     results = blocks.map_batches(
         PredictBatch,
         fn_constructor_kwargs=settings,
         batch_size=BATCH,
-        compute=data.ActorPoolStrategy(size=wanted),
+        compute=data.ActorPoolStrategy(size=min(workers or cores, batches)),
         num_cpus=1,
     )
     yield from results.iter_batches(batch_size=None, batch_format='pyarrow')
@@ -242,9 +233,7 @@ def _expand(sources: Sequence[str]) -> Iterator[str]:
         if '://' in source:
             yield from _expand_address(source)
         elif os.path.isdir(source):
-            files = [
-                f for f in list_files(source) if f.suffix.lower() in COLOUR_ENDINGS
-            ]
+            files = list(filter(is_picture_name, list_files(source)))
             if not files:
                 raise UserError(f'{source} has no pictures')
             yield from (str(file.resolve()) for file in files)
@@ -258,7 +247,7 @@ def _expand(sources: Sequence[str]) -> Iterator[str]:
 def _expand_address(source: str) -> Iterator[str]:
     """An address itself, or what is in it where it is a folder."""
     fsspec = require('fsspec', 'ray')
-    if _is_picture(Path(source)):
+    if is_picture_name(source):
         yield source
         return
     try:
@@ -266,7 +255,7 @@ def _expand_address(source: str) -> Iterator[str]:
         found = sorted(system.find(path)) if system.isdir(path) else [path]
     except Exception as error:  # Every file system has exceptions of its own.
         raise UserError(f'{source} cannot be opened ({error})') from None
-    names = [name for name in found if _is_picture(Path(name))]
+    names = list(filter(is_picture_name, found))
     if not names:
         raise UserError(f'{source} has no pictures')
     yield from (system.unstrip_protocol(name) for name in names)
@@ -323,7 +312,3 @@ def _write_failed(path: Path, failed: list[tuple[str, str]]) -> None:
         writer = csv.writer(file)
         writer.writerow(('path', 'error'))
         writer.writerows(failed)
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in COLOUR_ENDINGS

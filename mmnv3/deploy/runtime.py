@@ -80,6 +80,10 @@ class Runtime(ABC):
             ) from None
         return outputs
 
+    def run_blank(self) -> None:
+        """Runs the network on a picture of nothing, whose outputs are of no use."""
+        self(np.zeros(self.info.input_shape, np.float32))
+
     @abstractmethod
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         """The outputs in the order of ``info.outputs``."""

@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mmnv3.cpu import has_bf16
 from mmnv3.deploy.cache import cached_export, file_stamp, model_parts
+from mmnv3.deploy.calibration import check_calibration
 from mmnv3.deploy.fastest import AUTO, Choice, Way, choose_fastest
 from mmnv3.deploy.info import OUTPUTS, PLAIN
 from mmnv3.deploy.runtime import (
@@ -119,7 +118,7 @@ class FileSource(Source):
         own = load_runtime(self._path, threads).info.precision
         backend = _format(self._path).backend
         ways = [(backend, own)]
-        if 'bf16' in backend_precisions(backend) and has_bf16() and own != 'bf16':
+        if 'bf16' in _usable(backend) and own != 'bf16':
             ways.append((backend, 'bf16'))
         about = [str(self._path.resolve()), file_stamp(self._path), threads]
 
@@ -144,7 +143,7 @@ def postprocesses_inside(task: str | None, format_name: str | None) -> bool:
 def _try_runtime(path: Path, threads: int | None) -> Runtime:
     """Loads a file and runs it once, as some damage shows only then."""
     runtime = load_runtime(path, threads)
-    runtime(np.zeros(runtime.info.input_shape, np.float32))
+    runtime.run_blank()
     return runtime
 
 
@@ -166,11 +165,10 @@ class ConfigSource(Source):
         from mmnv3.engine.checkpoints import existing_checkpoint
         from mmnv3.engine.config import config_task, pipeline_size, read_config
 
-        self._backend, self._precision = backend, precision or 'fp32'
         self._calibration = calibration
-        self._ways = _ways(backend, self._precision, calibration)
-        if len(self._ways) == 1:
-            self._backend, self._precision = self._ways[0]
+        self._ways = _ways(backend, precision or 'fp32', calibration)
+        # Of several, what is found to be fastest once it starts.
+        self._way: Way | None = self._ways[0] if len(self._ways) == 1 else None
         self._config = read_config(path, options)
         self._checkpoint = (
             None if checkpoint is None else existing_checkpoint(str(checkpoint))
@@ -184,7 +182,7 @@ class ConfigSource(Source):
             and pipeline_size(self._config) is None
         )
         # A compiled graph has its threads built in.
-        self.one_at_a_time = self._backend == 'compile'
+        self.one_at_a_time = backend == 'compile'
         if checkpoint is None:
             warnings.warn(
                 f'{path} is run with random weights, which tell how fast it is and '
@@ -196,7 +194,7 @@ class ConfigSource(Source):
     @property
     def keeps_size(self) -> bool:
         """Whether every picture goes in at its own size."""
-        return self.wants_size and self._backend == 'pytorch'
+        return self.wants_size and self._way is not None and self._way[0] == 'pytorch'
 
     def start(self, threads: int | None, picture_size: Size | None) -> Runtime:
         """Runs the graph, which is built once, or the file that was exported once."""
@@ -207,13 +205,13 @@ class ConfigSource(Source):
             asked = output_size(picture_steps(self._config), picture_size)
         size = input_size(self._config, asked)
         start = partial(self._start, size, threads)
-        if self._precision == AUTO or self._backend is None:
+        if self._way is None:
             about = [*model_parts(self._config, self._checkpoint), size, threads]
             choice = choose_fastest(
                 self._ways, start, [*about, self._batch, str(self._calibration)]
             )
-            self._backend, self._precision = choice.backend, choice.precision
-        return start(self._backend, self._precision)
+            self._way = choice.backend, choice.precision
+        return start(*self._way)
 
     def _start(
         self, size: Size, threads: int | None, backend: str, precision: str
@@ -269,11 +267,8 @@ def _ways(
     if precision != AUTO:
         backend = backend or 'pytorch'
         check_backend(backend, precision)
-        if precision == 'int8' and calibration is None:
-            raise UserError(
-                'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
-                'like those that the model will see with --calib, or an 8-bit file'
-            )
+        if precision == 'int8':
+            check_calibration(calibration)
         return [(backend, precision)]
     if backend:
         check_backend(backend)
@@ -282,9 +277,14 @@ def _ways(
     return [
         (name, kind)
         for name in backends
-        for kind in backend_precisions(name)
-        if (kind != 'bf16' or has_bf16()) and (kind != 'int8' or calibration)
+        for kind in _usable(name)
+        if kind != 'int8' or calibration
     ]
+
+
+def _usable(backend: str) -> list[str]:
+    """Precisions of a backend that this processor gains by."""
+    return [p for p in backend_precisions(backend) if p != 'bf16' or has_bf16()]
 
 
 def _format(path: Path) -> Format:

@@ -71,9 +71,8 @@ class Screen(logging.Filter):
 
     def join(self, logger: logging.Logger) -> None:
         """Filters what a logger writes to the screen."""
-        for handler in logger.handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.addFilter(self)
+        for handler in _on_screen(logger):
+            handler.addFilter(self)
 
     def runner_class(self) -> type[Runner]:
         """The runner of mmengine, whose log is filtered from its first line on."""
@@ -132,10 +131,9 @@ class ProgressHook(Hook):
             'train', total=runner.max_iters, completed=runner.iter, told=''
         )
         self._progress.start()
-        for handler in runner.logger.handlers:
-            if type(handler) is logging.StreamHandler:
-                # Warnings go above the bar, not through it.
-                handler.setStream(sys.stdout)
+        for handler in _on_screen(runner.logger):
+            # Warnings go above the bar, not through it.
+            handler.setStream(sys.stdout)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
@@ -216,6 +214,11 @@ class ProgressHook(Hook):
         if self._seconds:
             parts.append(f'{self._pictures / self._seconds:.1f} pictures/s')
         return ', '.join([*parts, f'{_memory_gib():.1f} GiB'])
+
+
+def _on_screen(logger: logging.Logger) -> list[logging.StreamHandler]:
+    """Handlers that write to the screen; those of files are of subclasses."""
+    return [h for h in logger.handlers if type(h) is logging.StreamHandler]
 
 
 def _memory_gib() -> float:

@@ -12,6 +12,7 @@ import torch
 
 from mmnv3.benchmark.timed_model import Request
 from mmnv3.benchmark.training import build_trainings, time_data
+from mmnv3.cpu import usable_cores
 from mmnv3.datasets.layouts import OwnData, look_at
 from mmnv3.datasets.layouts.checks import find_trouble, scaled_boxes
 from mmnv3.datasets.layouts.files import (
@@ -210,7 +211,7 @@ def measure_iteration(path: Path) -> float:
     """
     keep_freed_memory()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    threads = max(1, len(os.sched_getaffinity(0)))
+    threads = usable_cores()
     torch.set_num_threads(threads)
     request = Request(str(path), threads=threads, device=device)
     with quiet_logger():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mmnv3
+from mmnv3.cpu import usable_cores
 from mmnv3.datasets.layouts.files import dataset_settings
 from mmnv3.datasets.layouts.samples import ANNOTATIONS, OwnData
 from mmnv3.deploy.drawing import distinct_colours
@@ -72,7 +72,7 @@ def choose_batch(data: OwnData) -> int:
 
 def count_workers() -> int:
     """Chooses how many processes load data here."""
-    return max(1, min(_WORKERS, len(os.sched_getaffinity(0))))
+    return min(_WORKERS, usable_cores())
 
 
 def choose_iterations(

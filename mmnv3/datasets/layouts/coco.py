@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,34 @@ def _samples(data: dict[str, Any], folder: Path) -> tuple[Sample, ...]:
 def _is_used(annotation: dict, image: dict) -> bool:
     one = dict(images=[image], annotations=[annotation])
     return not count_dropped(one, {annotation['category_id']})
+
+
+def detection_data(
+    root: Path,
+    layout: str,
+    classes: tuple[str, ...],
+    parts: Mapping[str, Sequence[Sample]],
+    remarks: Sequence[str],
+) -> OwnData:
+    """Boxes of another layout, for which COCO's files are to be written.
+
+    Args:
+        root: See :class:`OwnData`, as all that follows.
+        layout: The same.
+        classes: The same.
+        parts: Pictures of ``'train'`` and ``'val'``; others are left out.
+        remarks: The same.
+    """
+    return OwnData(
+        root=root,
+        task=DETECTION,
+        layout=layout,
+        classes=classes,
+        train=tuple(parts['train']),
+        val=tuple(parts['val']),
+        dataset=DATASET,
+        remarks=tuple(remarks),
+    )
 
 
 def coco_text(

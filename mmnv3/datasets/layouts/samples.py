@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mmnv3.errors import UserError
-from mmnv3.pictures import COLOUR_ENDINGS, list_files
+from mmnv3.pictures import is_picture_name, list_files
 from mmnv3.size import Size
 
 # Beside the data: what is written of it, and so is never read as part of it.
@@ -116,8 +116,7 @@ def list_pictures(root: Path) -> list[Path]:
     return [
         path
         for path in list_files(root)
-        if path.suffix.lower() in COLOUR_ENDINGS
-        and ANNOTATIONS not in path.relative_to(root).parts
+        if is_picture_name(path) and ANNOTATIONS not in path.relative_to(root).parts
     ]
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from mmnv3.datasets.layouts.coco import DATASET
+from mmnv3.datasets.layouts.coco import detection_data
 from mmnv3.datasets.layouts.samples import (
     OwnData,
     Sample,
@@ -19,7 +19,6 @@ from mmnv3.datasets.layouts.samples import (
 )
 from mmnv3.errors import UserError
 from mmnv3.size import Size
-from mmnv3.tasks import DETECTION
 
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 # What boxes may reach over the edge, as some tools round.
@@ -75,16 +74,7 @@ def read_voc(root: Path) -> OwnData | None:
     bare = sum(path not in used for path in list_pictures(root))
     if bare:
         remarks.append(f'{bare} pictures have no XML file and are left out')
-    return OwnData(
-        root=root,
-        task=DETECTION,
-        layout='Pascal VOC XML',
-        classes=classes,
-        train=tuple(parts['train']),
-        val=tuple(parts['val']),
-        dataset=DATASET,
-        remarks=tuple(remarks),
-    )
+    return detection_data(root, 'Pascal VOC XML', classes, parts, remarks)
 
 
 def _lists(root: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mmnv3.datasets.layouts.coco import DATASET
+from mmnv3.datasets.layouts.coco import detection_data
 from mmnv3.datasets.layouts.samples import (
     OwnData,
     Sample,
@@ -22,7 +22,6 @@ from mmnv3.datasets.layouts.samples import (
 )
 from mmnv3.errors import UserError, first_line
 from mmnv3.size import Size
-from mmnv3.tasks import DETECTION
 
 _NAMES = ('classes.txt', 'obj.names', 'labels/classes.txt')
 # What rounding to six decimals, and more, makes of a box that touches the edge.
@@ -73,16 +72,7 @@ def read_yolo(root: Path) -> OwnData | None:
         remarks.append(f'{len(lost)} label files have no picture; the first: {lost[0]}')
     if parts['test']:
         remarks.append(f'{len(parts["test"])} pictures for testing are left out')
-    return OwnData(
-        root=root,
-        task=DETECTION,
-        layout='YOLO txt',
-        classes=classes,
-        train=tuple(parts['train']),
-        val=tuple(parts['val']),
-        dataset=DATASET,
-        remarks=tuple(remarks),
-    )
+    return detection_data(root, 'YOLO txt', classes, parts, remarks)
 
 
 def _settings(root: Path) -> tuple[Mapping[str, Any], Path | None]:
