@@ -1,5 +1,6 @@
 # `make demo`: from a bare machine with Python >= 3.10 to a trained and tested detector.
 # `make test`, `make lint`: what CI runs. `make onedl-test`: the tests on the other stack.
+# `make web`: the page that runs models in browsers, by Node.js.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +14,9 @@ DEMO = ssdlite_mnv3_small_demo
 DEMO_DATA = work_dirs/demo_data
 DEMO_WORK = work_dirs/$(DEMO)
 
-.PHONY: demo install lint onedl-test test
+PAGE = mmnv3/deploy/page/index.html
+
+.PHONY: demo install lint onedl-test test web
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo_data.py --out $(DEMO_DATA)
@@ -34,6 +37,15 @@ onedl-test:
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+web: $(PAGE)
+
+$(PAGE): web/node_modules/.package-lock.json $(wildcard web/*.* web/src/* web/public/*)
+	cd web && npm run build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-fund --no-audit
+	touch $@
 
 install: $(INSTALLED)
 

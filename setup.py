@@ -21,6 +21,8 @@ SEARCH = ['ray']
 # Predicting by Ray Data.
 RAY = ['ray[data]', 'pyarrow', 'fsspec']
 TENSORFLOW = ['tensorboard']
+# Serving pages to phones: a QR code of the address, and a certificate.
+WEB = ['segno', 'cryptography']
 
 # The two families bring the same import names (mmengine, mmcv, mmdet, ...), so one
 # environment holds one of them, and the core metadata asks for neither.
@@ -55,6 +57,7 @@ EXTRAS = {
     'search': SEARCH,
     # Predicting on several machines.
     'ray': RAY,
+    'web': WEB,
     'test': [
         'pytest',
         'pytest-xdist',
@@ -70,6 +73,7 @@ EXTRAS = {
         *OPENVINO,
         *RAY,
         *TENSORFLOW,
+        *WEB,
     ],
 }
 
@@ -121,6 +125,15 @@ setup(
     ],
     extras_require=EXTRAS,
     packages=find_packages(include=['mmnv3', 'mmnv3.*']),
-    package_data={'mmnv3': ['**/*.json', 'compat/mmnv3.pth', 'py.typed']},
+    package_data={
+        'mmnv3': [
+            '**/*.json',
+            'compat/mmnv3.pth',
+            'py.typed',
+            # What `make web` builds, where it was run.
+            'deploy/page/*',
+            'deploy/page/assets/*',
+        ]
+    },
     cmdclass={'build_py': BuildWithStartupFiles},
 )

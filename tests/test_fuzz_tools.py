@@ -71,6 +71,7 @@ HOPELESS = {
     'predict.py': [(*NO_CONFIG, 'file.onnx'), VALUES],
     'test.py': [NO_CONFIG, VALUES],
     'train.py': [NO_CONFIG],
+    'web.py': [('gone', 'folder', 'file.jpg', 'loop', '')],
 }  # fmt: skip
 
 

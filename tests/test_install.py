@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PAGE = ('index.html', 'assets/code.js', 'assets/runtime.wasm')
 FAMILIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'mmpretrain', 'onedl')
 
 
@@ -19,7 +20,14 @@ def wheel(request, tmp_path_factory) -> ZipFile:
     source = tmp_path_factory.mktemp('source')
     for name in ('setup.py', 'pyproject.toml'):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / 'mmnv3', source / 'mmnv3')
+    # In place of the page that may be built here, which is large.
+    page = source / 'mmnv3/deploy/page'
+    shutil.copytree(
+        ROOT / 'mmnv3', source / 'mmnv3', ignore=shutil.ignore_patterns('page')
+    )
+    for name in PAGE:
+        (page / name).parent.mkdir(parents=True, exist_ok=True)
+        (page / name).write_text(name)
     code = f"import setuptools.build_meta as b; b.{request.param}('dist')"
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=source, capture_output=True, text=True
@@ -38,6 +46,13 @@ def test_types_are_announced_beside_the_package(wheel):
     names = wheel.namelist()
     # An editable wheel leaves the package where it is.
     assert ('mmnv3/py.typed' in names) == ('mmnv3/__init__.py' in names)
+
+
+def test_the_page_for_browsers_is_in_it(wheel):
+    names = {f'mmnv3/deploy/page/{name}' for name in PAGE}
+    assert names & set(wheel.namelist()) == (
+        names if 'mmnv3/__init__.py' in wheel.namelist() else set()
+    )
 
 
 def test_the_core_asks_for_neither_family(wheel):
