@@ -9,6 +9,23 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 STARTUP_FILES = ('mmnv3/compat/mmnv3.pth', 'mmnv3/compat/_mmnv3_startup.py')
 
+DATA = [
+    '**/*.json',
+    'compat/mmnv3.pth',
+    'py.typed',
+    # Links to configs/ and tools/, whose files go into the wheel.
+    '.mim/model-index.yml',
+    '.mim/configs/*.yml',
+    '.mim/configs/*.py',
+    '.mim/configs/_base_/*.py',
+    '.mim/tools/*',
+    # What `make web` builds, where it was run.
+    'deploy/page/*',
+    'deploy/page/assets/*',
+]
+# They show studies/, which stays in the repository.
+NOT_IN_WHEELS = ['.mim/tools/latency_study.py', '.mim/tools/paper_tables.py']
+
 # mmseg's CLIP text encoder imports both, and names neither as a dependency.
 UNNAMED = ['ftfy', 'regex']
 # Its RMSProp is TensorFlow's, which the ImageNet recipe wants.
@@ -108,6 +125,18 @@ setup(
     name='mmnv3',
     version=version(),
     description='MobileNetV3, SSDLite, LR-ASPP and their searches for OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords='MobileNetV3 SSDLite LR-ASPP OpenMMLab mmdetection mmsegmentation',
+    classifiers=[
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.6',
@@ -125,15 +154,7 @@ setup(
     ],
     extras_require=EXTRAS,
     packages=find_packages(include=['mmnv3', 'mmnv3.*']),
-    package_data={
-        'mmnv3': [
-            '**/*.json',
-            'compat/mmnv3.pth',
-            'py.typed',
-            # What `make web` builds, where it was run.
-            'deploy/page/*',
-            'deploy/page/assets/*',
-        ]
-    },
+    package_data={'mmnv3': DATA},
+    exclude_package_data={'mmnv3': NOT_IN_WHEELS},
     cmdclass={'build_py': BuildWithStartupFiles},
 )

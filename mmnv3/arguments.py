@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmnv3.errors import UserError
+from mmnv3.mim import find_config
+
 # More threads than this, and than there are cores, only use up the system's.
 _MOST_THREADS = max(64, os.cpu_count() or 1)
 # Pixels of a side, and pictures of a call: beyond is no memory.
@@ -64,6 +67,14 @@ def name(text: str) -> str:
     if not text.strip() or '\0' in text:
         raise argparse.ArgumentTypeError(f'{text!r} is no name')
     return text
+
+
+def config(text: str) -> str:
+    """A config's file, to which the name of one of ours leads; or another name."""
+    try:
+        return find_config(name(text))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def path(text: str) -> Path:

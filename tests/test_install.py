@@ -1,5 +1,6 @@
 """What an installation brings, read from the wheels that pip would install."""
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ FAMILIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'mmpretrain', 'onedl')
 def wheel(request, tmp_path_factory) -> ZipFile:
     """The plain wheel and the editable one, built by the setuptools at hand."""
     source = tmp_path_factory.mktemp('source')
-    for name in ('setup.py', 'pyproject.toml'):
+    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, source)
     # In place of the page that may be built here, which is large.
     page = source / 'mmnv3/deploy/page'
@@ -55,11 +56,36 @@ def test_the_page_for_browsers_is_in_it(wheel):
     )
 
 
+def test_configs_and_tools_travel_with_the_package(wheel):
+    names = wheel.namelist()
+    if 'mmnv3/__init__.py' not in names:  # An editable one leaves them, too.
+        assert not [name for name in names if '.mim' in name]
+        return
+    left_out = {'latency_study.py', 'paper_tables.py'}
+    for folder, pattern in (
+        ('configs', '*.*'), ('configs/_base_', '*.py'), ('tools', '*.*')
+    ):  # fmt: skip
+        here = {path.name for path in (ROOT / folder).glob(pattern)} - left_out
+        place = f'mmnv3/.mim/{folder}/'
+        there = [name.removeprefix(place) for name in names if name.startswith(place)]
+        assert here == {name for name in there if '/' not in name}
+    assert 'mmnv3/.mim/model-index.yml' in names
+    assert not [name for name in names if name.startswith(('studies', 'tests'))]
+
+
 def test_the_core_asks_for_neither_family(wheel):
     text = wheel.read('mmnv3-0.1.0.dist-info/METADATA').decode()
     needs = message_from_string(text).get_all('Requires-Dist')
     core = [need for need in needs if 'extra ==' not in need]
     assert core and not [need for need in core if need.startswith(FAMILIES)]
+
+
+def test_the_startup_can_be_switched_off(monkeypatch):
+    monkeypatch.setattr(sys, 'meta_path', [])
+    for value, finders in (('0', 0), ('1', 1)):
+        monkeypatch.setenv('MMNV3_STARTUP', value)
+        runpy.run_path(str(ROOT / 'mmnv3/compat/_mmnv3_startup.py'))
+        assert len(sys.meta_path) == finders
 
 
 def test_python_starts_without_us_until_mmengine_is_imported(tmp_path, run_python):

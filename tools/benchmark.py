@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'models',
-        type=arguments.name,
+        type=arguments.config,
         nargs='+',
         metavar='CONFIG',
         help='configs of mmdet, mmseg or mmpretrain, ours or not, or torchvision:NAME; '

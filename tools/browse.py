@@ -20,7 +20,9 @@ from mmnv3.own_data.browse import browse
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', type=arguments.name, help='config file')
+    parser.add_argument(
+        'config', type=arguments.config, help='config, a file or the name of ours'
+    )
     parser.add_argument(
         '--out',
         type=arguments.path,

@@ -9,7 +9,6 @@ Example:
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
 
@@ -35,8 +34,6 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.engine.zoo import local_file
 from mmnv3.files import check_output, whole_or_absent
-
-CONFIGS = Path(__file__).parents[1] / 'configs'
 
 
 @one_line_errors()
@@ -70,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         '--config',
-        type=arguments.name,
+        type=arguments.config,
         help="the network may be this config's own; from other projects, check the "
         'result against it and take its num_classes',
     )
@@ -120,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if project == 'tensorflow':
             found = read_pipeline(local_file(args.source))
         pipeline = parse_pipeline(found[1], found[0]) if found else None
-        config = write_fitting_config(converted, args.source, CONFIGS, pipeline)
+        config = write_fitting_config(converted, args.source, pipeline)
     if args.target == 'tensorflow':
         write_variables(args.out, converted.state)
         console.print(f'{converted.network}\nwritten to {args.out}')

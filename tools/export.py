@@ -28,7 +28,9 @@ from mmnv3.files import check_output
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments and exports."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', type=arguments.name, help='config file')
+    parser.add_argument(
+        'config', type=arguments.config, help='config, a file or the name of ours'
+    )
     parser.add_argument('checkpoint', type=arguments.name, help='its trained weights')
     parser.add_argument(
         '--format', choices=FORMATS, required=True, help='whose file to write'

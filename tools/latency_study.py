@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# The studies stand beside the package, not in it.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# The studies stand beside the package, not in it, and wheels have neither.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # A thread that waits by spinning would take its core from the next network's turn.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

@@ -1,4 +1,4 @@
-"""Measures what layers cost on this machine, for the searches, or checks such a table.
+"""Measures what layers cost on this machine, for the searches, or checks it.
 
 Example:
     python tools/latency_table.py configs/mnv3_small_imagenet.py \
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'configs',
-        type=arguments.name,
+        type=arguments.config,
         nargs='+',
         metavar='CONFIG',
         help='whose layers are measured, and those that a search makes of them',

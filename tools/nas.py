@@ -33,7 +33,7 @@ from mmnv3.search.target import add_search_options, parse_latency
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'config', type=arguments.name, help='config whose network is searched anew'
+        'config', type=arguments.config, help='config whose network is searched anew'
     )
     parser.add_argument(
         '--table',

@@ -33,7 +33,7 @@ from mmnv3.search.target import add_search_options
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'config', type=arguments.name, help='config of the network to cut'
+        'config', type=arguments.config, help='config of the network to cut'
     )
     parser.add_argument('checkpoint', type=arguments.name, help='its weights')
     parser.add_argument(

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# The studies stand beside the package, not in it.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# The studies stand beside the package, not in it, and wheels have neither.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmnv3.errors import UserError, end_on_ctrl_c, one_line_errors
 

@@ -37,7 +37,7 @@ from mmnv3.ray_cluster import HERE
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, predicts, draws and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('model', type=arguments.name, help='exported file, or config')
+    parser.add_argument('model', type=arguments.config, help='exported file, or config')
     parser.add_argument(
         'images',
         type=arguments.name,

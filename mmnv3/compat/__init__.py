@@ -11,6 +11,7 @@ from mmnv3.compat import (
     mmcv_ext,
     onedl_load,
     onnxscript_operators,
+    own_configs,
     torchao_warnings,
     transformers5,
     vis_backend,
@@ -20,6 +21,8 @@ from mmnv3.compat.after_import import after_import
 _FIXES = (
     ('torch', checkpoints.load_mmengine),
     ('torch.utils._pytree', torchao_warnings.hide_enum_warnings),
+    ('mmengine.config.config', own_configs.find_by_name),
+    ('mmengine.hub.hub', own_configs.get_by_name),
     ('mmengine.logging.history_buffer', checkpoints.allow_runner_checkpoints),
     ('mmengine.runner.checkpoint', onedl_load.never_load_unsafely),
     ('mmengine.utils.package_utils', installed_packages.use_importlib_metadata),

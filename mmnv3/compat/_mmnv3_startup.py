@@ -3,11 +3,13 @@
 `mim train mmdet CONFIG` runs mmdet's own script, which imports mmdet before it reads
 any config; what mmnv3 mends must be arranged by then. The build copies this file and
 `mmnv3.pth` to the top of site-packages, where Python runs them on every start: hence
-no import here but of `sys`.
+no import here but of what Python has loaded by then. The environment variable
+MMNV3_STARTUP=0 switches it off.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False  # `typing` would be loaded on every start for this name alone
@@ -39,4 +41,5 @@ class Startup:
         return importlib.util.find_spec(name)
 
 
-sys.meta_path.insert(0, Startup)
+if os.environ.get('MMNV3_STARTUP') != '0':
+    sys.meta_path.insert(0, Startup)

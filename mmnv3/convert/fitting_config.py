@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from mmnv3.convert.conversion import COCO_IDS, Converted, count_anchors
 from mmnv3.convert.pipeline_config import PipelineSettings
 from mmnv3.errors import UserError
+from mmnv3.mim import PREFIX
 
 # By task: the config that is inherited from, its head, and the head's layer whose rows
 # tell the classes. `{size}` is large or small.
@@ -31,7 +31,6 @@ _UNUSED_NAMES = {
 def write_fitting_config(
     converted: Converted,
     source: str,
-    configs: Path,
     pipeline: PipelineSettings | None = None,
 ) -> str:
     """Writes the text of a config for a converted checkpoint.
@@ -39,7 +38,6 @@ def write_fitting_config(
     Args:
         converted: From TensorFlow's file.
         source: The file's name.
-        configs: The folder of our configs, which it inherits from by absolute path.
         pipeline: What a ``pipeline.config`` beside the file says.
 
     Raises:
@@ -77,7 +75,7 @@ def write_fitting_config(
     lines = [
         f'# For the checkpoint that was converted from {source!r}:',
         f'# {network}.',
-        f'_base_ = [{str(configs.resolve() / base)!r}]',
+        f'_base_ = [{PREFIX + base!r}]',
         '',
         'from mmnv3.arch import follow_backbone',
         '',

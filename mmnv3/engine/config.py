@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmnv3.errors import UserError, first_line
+from mmnv3.mim import find_config, nearest_configs
 from mmnv3.resizing import (
     INTERPOLATIONS,
     CenterCrop,
@@ -52,15 +53,17 @@ def read_config(path: str, options: dict | None = None) -> Config:
     """Reads a config and overrides some of its settings.
 
     Args:
-        path: The file.
+        path: The file, or the name of one of ours (:func:`mmnv3.mim.find_config`).
         options: Settings, as ``{'model.test_cfg.score_thr': 0.3}``.
 
     Raises:
         UserError: When the file is missing, cannot be read (with the line where it is
             wrong), describes no model, or does not take the settings.
     """
+    path = find_config(path)
     if not Path(path).is_file():
-        raise UserError(f'{path}: there is no such config file')
+        near = nearest_configs(path)
+        raise UserError(f'{path}: there is no such config file{near}')
     if Path(path).suffix not in _CONFIG_ENDINGS:
         raise UserError(f'{path}: configs end in {", ".join(_CONFIG_ENDINGS)}')
     try:

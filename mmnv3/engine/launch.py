@@ -29,7 +29,9 @@ from mmnv3.optional import require
 def base_parser(description: str) -> argparse.ArgumentParser:
     """The options that training and testing share, named as in OpenMMLab's tools."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', type=arguments.name, help='config file')
+    parser.add_argument(
+        'config', type=arguments.config, help='config, a file or the name of ours'
+    )
     parser.add_argument(
         '--work-dir',
         type=arguments.name,

@@ -29,6 +29,7 @@ from rich.progress import (
 )
 
 from mmnv3.engine.hooks.curves_hook import CurvesHook
+from mmnv3.mim import config_name
 
 # Of the loss that is shown, how much is that of the newest iteration.
 _NEWEST = 0.05
@@ -262,7 +263,7 @@ def summary(runner: Runner, seconds: float) -> list[str]:
     lines.append(f'checkpoint: {checkpoint}')
     if any(isinstance(hook, CurvesHook) for hook in runner.hooks):
         lines.append(f'curves: {curves}')
-    config = runner.cfg.filename
+    config = config_name(runner.cfg.filename)
     commands = (
         ('test', config, checkpoint, '--show-dir', 'pictures'),
         ('predict', config, 'PICTURES', '--checkpoint', checkpoint, '--out', 'drawn'),
@@ -272,7 +273,7 @@ def summary(runner: Runner, seconds: float) -> list[str]:
         *lines,
         'next:',
         *(
-            f'  python tools/{tool}.py {shlex.join(map(str, arguments))}'
+            f'  python -m mmnv3 {tool} {shlex.join(map(str, arguments))}'
             for tool, *arguments in commands
         ),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from mmnv3.memory import keep_freed_memory
 from mmnv3.own_data.fitting import choose_min_scale, choose_size
 from mmnv3.own_data.page import draw_page
 from mmnv3.own_data.recipe import (
-    CONFIGS,
     TAILS,
     Recipe,
     choose_batch,
@@ -110,7 +108,7 @@ def init_config(
     write_files(folder, texts)
     draw_page(data, recipe.size, page)
     with whole_or_absent(wish.out) as partial:
-        partial.write_text(config_text(data, recipe, _bases(wish.out)), 'utf-8')
+        partial.write_text(config_text(data, recipe), 'utf-8')
     return [
         *_told(data, recipe, given, wish.seed),
         *(f'wrote {folder / name}' for name in texts),
@@ -134,8 +132,6 @@ def _check_outputs(wish: Wish) -> Path:
     for path in (wish.out, wish.data):
         if not str(path.absolute()).isprintable():
             raise UserError(f'{path}: a config cannot name it; rename it')
-    if not CONFIGS.is_dir():
-        raise UserError(f'{CONFIGS} is missing; run from a checkout of mmnv3')
     return page
 
 
@@ -221,14 +217,6 @@ def measure_iteration(path: Path) -> float:
     return float(np.median(seconds))
 
 
-def _bases(out: Path) -> str:
-    """Our configs as a config names them: relative inside the checkout."""
-    folder = out.absolute().parent.resolve()
-    if folder.is_relative_to(CONFIGS.parent.resolve()):
-        return Path(os.path.relpath(CONFIGS.resolve(), folder)).as_posix()
-    return CONFIGS.resolve().as_posix()
-
-
 def _told(data: OwnData, recipe: Recipe, given: int, seed: int) -> list[str]:
     boxes = sum(len(sample.boxes) for sample in data.samples)
     counted = f', {boxes} boxes' if data.task == DETECTION else ''
@@ -254,6 +242,6 @@ def _commands(out: Path, data: OwnData, recipe: Recipe) -> Sequence[str]:
     )
     work_dir = Path('work_dirs') / out.stem
     return [
-        f'python tools/train.py {out}',
-        f'python tools/test.py {out} {work_dir / last}.pth --show-dir pictures',
+        f'python -m mmnv3 train {out}',
+        f'python -m mmnv3 test {out} {work_dir / last}.pth --show-dir pictures',
     ]

@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import mmnv3
 from mmnv3.cpu import usable_cores
 from mmnv3.datasets.layouts.files import dataset_settings
 from mmnv3.datasets.layouts.samples import ANNOTATIONS, OwnData
 from mmnv3.deploy.drawing import distinct_colours
 from mmnv3.errors import UserError
+from mmnv3.mim import PREFIX
 from mmnv3.own_data.weights import Weights
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
-
-CONFIGS = Path(mmnv3.__file__).parents[1] / 'configs'
 
 # Pictures of an iteration, and the learning rate for as many, from our own configs.
 _BATCH = {DETECTION: 16, SEGMENTATION: 8, CLASSIFICATION: 32}
@@ -122,7 +119,6 @@ def _iterations_per_epoch(data: OwnData, batch: int) -> int:
 def config_text(
     data: OwnData,
     recipe: Recipe,
-    bases: str = str(CONFIGS),
     annotations: str = ANNOTATIONS,
 ) -> str:
     """Writes a config.
@@ -130,7 +126,6 @@ def config_text(
     Args:
         data: The data.
         recipe: The rest.
-        bases: The folder of our configs, as the config's ``_base_`` names it.
         annotations: Folder of the files that were written of the data.
     """
     layout = (
@@ -140,11 +135,11 @@ def config_text(
     head = [
         f'"""{layout}; {data.layout}.',
         '',
-        'Written by tools/init_config.py.',
+        'Written by mmnv3.',
         '"""',
         '',
         '_base_ = [',
-        *(f'    {f"{bases}/_base_/{base}.py"!r},' for base in _bases(data, recipe)),
+        *(f'    {f"{PREFIX}_base_/{base}.py"!r},' for base in _bases(data, recipe)),
         ']',
         '',
         'from mmnv3.arch import follow_backbone',

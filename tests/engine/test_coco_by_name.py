@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = from_variables(Sample('detector', 0.01).variables)
     for classes in (80, 90):
         converted = to_ours(state, 'tensorflow', 80 if classes == 80 else None)
-        text = write_fitting_config(converted, 'a.pb', Path('configs'))
+        text = write_fitting_config(converted, 'a.pb')
         (folder / f'{classes}.py').write_text(text)
     return folder
 

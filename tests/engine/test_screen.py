@@ -98,4 +98,4 @@ def test_the_next_commands_name_what_is_there(tmp_path) -> None:
     lines = summary(runner, 61.0)
     assert lines[1] == 'checkpoint: work dir/iter_7.pth'
     test = "'my config.py' 'work dir/iter_7.pth' --show-dir pictures"
-    assert f'  python tools/test.py {test}' in lines
+    assert f'  python -m mmnv3 test {test}' in lines

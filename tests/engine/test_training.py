@@ -54,10 +54,10 @@ def test_the_screen_has_lines_and_what_comes_next_but_no_pages(trained: Path) ->
     best = checkpoint.removeprefix('checkpoint: ')
     assert Path(best).name.startswith('best_coco_bbox_mAP') and Path(best).is_file()
     assert curves == f'curves: {trained / "curves.png"}' and following == 'next:'
-    assert [command.split()[1] for command in commands] == [
-        'tools/test.py',
-        'tools/predict.py',
-        'tools/export.py',
+    assert [command.split()[3] for command in commands] == [
+        'test',
+        'predict',
+        'export',
     ]
     assert all(best in command for command in commands)
 

@@ -38,7 +38,7 @@ _PACKAGES = {
     'openvino': 'openvino',
     'litert': 'ai-edge-litert',
 }
-_REMEDY = 'tools/latency_table.py CONFIG measures the layers of a config'
+_REMEDY = 'python -m mmnv3 latency_table CONFIG measures the layers of a config'
 # Numbers that a processor's instruction takes at once: kernels do whole vectors, and
 # so 24 channels take as long as 32.
 _VECTOR = 16
