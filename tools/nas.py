@@ -2,7 +2,7 @@
 
 Example:
     python tools/nas.py configs/ssdlite_mnv3_small_demo.py --table table.json \
-        --target-latency 3.5ms --space small --samples 60 --iters 60
+        --target-latency 3.5ms --space v3_small --samples 1000
 """
 
 import argparse
@@ -22,12 +22,16 @@ from rich.console import Console
 from mmnv3 import arguments
 from mmnv3.engine.config import read_config
 from mmnv3.files import check_output
-from mmnv3.search.configs import Budget
+from mmnv3.search.configs import Budget, schedule_length
 from mmnv3.search.nas.config_search import NASPlan, search_config
+from mmnv3.search.nas.proxies import ELASTIC, PROXIES
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
 from mmnv3.search.nas.search import NASSettings
 from mmnv3.search.nas.space import SPACES
 from mmnv3.search.target import add_search_options, parse_latency
+
+# Of training a network that starts from scratch.
+_SCRATCH_ITERATIONS = 100
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help='of the whole network, as 3.5ms',
     )
     parser.add_argument(
-        '--space', choices=SPACES, default='small', help='skeleton (%(default)s)'
+        '--space', choices=SPACES, default='v3_small', help='skeleton (%(default)s)'
     )
     parser.add_argument(
         '--reward-exponent',
@@ -73,8 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--iters',
         type=arguments.count,
-        default=100,
-        help='of training a network (%(default)s)',
+        help="of training the elastic network, by default the config's own number, or "
+        f'each network from scratch, {_SCRATCH_ITERATIONS}',
+    )
+    parser.add_argument(
+        '--proxy',
+        choices=PROXIES,
+        default=ELASTIC,
+        help='what stands for the accuracy of a network: its share of the weights of '
+        'one elastic network, which is trained first, or a short training from '
+        "scratch, the paper's way",
     )
     add_search_options(parser, 'nas_', 'networks')
     return parser
@@ -89,21 +101,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_output('--table', args.table, [args.config])
     settings = NASSettings(
         make_reward(
-            parse_latency(args.target_latency), args.reward_exponent or args.space
+            parse_latency(args.target_latency),
+            args.reward_exponent or args.space.removeprefix('v3_'),
         ),
         args.samples,
         args.batch_size,
         args.seed,
     )
+    config = read_config(args.config, args.cfg_options)
+    iterations = args.iters or (
+        schedule_length(config) if args.proxy == ELASTIC else _SCRATCH_ITERATIONS
+    )
     plan = NASPlan(
         args.space,
         args.table,
-        Budget(args.iters, held_out=args.held_out, seed=args.seed),
+        Budget(iterations, held_out=args.held_out, seed=args.seed),
         work_dir,
+        args.proxy,
         args.ray,
         args.size and tuple(args.size),
     )
-    config = read_config(args.config, args.cfg_options)
     search_config(config, settings, plan, Console())
 
 

@@ -335,9 +335,9 @@ def _hold_out(config: Config, held_out: list[int], count: int) -> None:
 
 def _compress(config: Config, iterations: int, count: int) -> None:
     """Makes a schedule end after so many iterations, its parts in proportion."""
-    loader, loop = config.train_dataloader, config.train_cfg
+    loader = config.train_dataloader
     epoch = max(1, math.ceil(count / loader.batch_size))
-    total = loop.get('max_iters') or loop['max_epochs'] * epoch
+    total = _schedule_length(config, epoch)
     config.train_cfg = dict(
         type='IterBasedTrainLoop',
         max_iters=max(1, iterations),
@@ -361,6 +361,17 @@ def _compress(config: Config, iterations: int, count: int) -> None:
         if scheduler.get('end', math.inf) > scheduler.get('begin', 0):
             shortened.append(scheduler)
     config.param_scheduler = shortened
+
+
+def _schedule_length(config: Config, epoch: int) -> int:
+    loop = config.train_cfg
+    return loop.get('max_iters') or loop['max_epochs'] * epoch
+
+
+def schedule_length(config: Config) -> int:
+    """Iterations of a config's own training."""
+    epoch = math.ceil(dataset_length(config) / config.train_dataloader.batch_size)
+    return _schedule_length(config, max(1, epoch))
 
 
 def _scale(times: Any, factor: float) -> Any:

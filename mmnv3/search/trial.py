@@ -6,15 +6,17 @@ import errno
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from mmnv3.benchmark.clock import Stopwatch
 from mmnv3.engine.hooks.nan_hook import StopAtNaNHook, not_finite
@@ -38,6 +40,8 @@ _PERCENT = (METRICS['mmseg'], METRICS['mmpretrain'])
 # The statistics of batch normalisation shall forget their origin several times over.
 _MEMORIES = 5
 _FASTEST_MOMENTUM = 0.1
+# Of a training that may be interrupted.
+_CHECKPOINTS = 20
 # What a disk says that has no room, and a place that may not be written to.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -130,25 +134,121 @@ def train_and_score(
     metric = metric_name(config)
     stopwatch = Stopwatch()
     watch = _Watch(state, budget)
-    quiet = io.StringIO()
-    # mmengine's console handler keeps the stream that it is created with.
-    with redirect_stdout(quiet), redirect_stderr(quiet):
-        runner = build_runner(short_config(config, budget, work_dir))
+    problem = None
+    with _quiet_runner(short_config(config, budget, work_dir), watch) as runner:
         try:
-            runner.register_hook(watch)
             if budget.iterations:
                 runner.train()
             else:
                 runner.val()
-            problem = None
         except NotFiniteError as error:
             # What a person could do about it is of no use here.
             problem = str(error).partition(';')[0]
+    return _judge(config, runner, watch, metric, problem, stopwatch)
+
+
+def score_models(
+    config: Config,
+    budget: Budget,
+    work_dir: str | os.PathLike[str],
+    models: Callable[[DataLoader], Iterable[nn.Module]],
+) -> list[Trial]:
+    """Scores models that are trained already, all on the same data.
+
+    Args:
+        config: The config, whose own model is not used.
+        budget: What is held out.
+        work_dir: Gets the log; nothing is printed.
+        models: Gives them, one after the other, and gets the training's batches, of
+            which there is no end.
+
+    Returns:
+        A trial for each.
+
+    Raises:
+        UserError: For a config that cannot be evaluated.
+    """
+    metric = metric_name(config)
+    watch = _Watch(None, replace(budget, iterations=0))
+    trials = []
+    with _quiet_runner(short_config(config, watch.budget, work_dir), watch) as runner:
+        loader = runner.build_dataloader(runner.cfg.train_dataloader, seed=runner.seed)
+        stopwatch = Stopwatch()
+        for model in models(loader):
+            runner.model, watch.metrics = model, {}
+            runner.val()
+            trials.append(_judge(config, runner, watch, metric, None, stopwatch))
+            stopwatch = Stopwatch()
+    return trials
+
+
+def train_model(
+    config: Config, budget: Budget, work_dir: str | os.PathLike[str], model: nn.Module
+) -> State:
+    """Trains a model by the recipe of a config, whose own is not used.
+
+    Args:
+        config: The config. Its schedule is compressed to the budget.
+        budget: How long; what is held out is not trained on.
+        work_dir: Gets checkpoints, from the last of which a training that was
+            interrupted goes on, and the log; nothing is printed.
+        model: What mmengine trains.
+
+    Returns:
+        Its weights.
+
+    Raises:
+        UserError: For a config that cannot be trained, and when the loss is no number.
+    """
+    config = short_config(config, budget, work_dir)
+    for name in ('val_dataloader', 'val_evaluator', 'val_cfg'):
+        config.pop(name, None)
+    interval = max(1, budget.iterations // _CHECKPOINTS)
+    config.default_hooks.checkpoint = dict(
+        type='CheckpointHook', by_epoch=False, interval=interval, max_keep_ckpts=1
+    )
+    config.resume = True
+    with _quiet_runner(config, StopAtNaNHook()) as runner:
+        runner.model = model
+        runner.train()
+    return {key: tensor.cpu() for key, tensor in model.state_dict().items()}
+
+
+@contextmanager
+def _quiet_runner(config: Config, hook: Hook) -> Iterator[Runner]:
+    """A Runner that prints nothing.
+
+    Args:
+        config: What :func:`mmnv3.search.configs.short_config` returns.
+        hook: One more.
+    """
+    quiet = io.StringIO()
+    # mmengine's console handler keeps the stream that it is created with.
+    with redirect_stdout(quiet), redirect_stderr(quiet):
+        runner = build_runner(config)
+        try:
+            runner.register_hook(hook)
+            yield runner
         finally:
             # The logger stays mmengine's current one, and would write to closed files.
             for handler in list(runner.logger.handlers):
                 runner.logger.removeHandler(handler)
                 handler.close()
+
+
+def _judge(
+    config: Config,
+    runner: Runner,
+    watch: _Watch,
+    metric: str,
+    problem: str | None,
+    stopwatch: Stopwatch,
+) -> Trial:
+    """What a Runner's model came to.
+
+    Raises:
+        UserError: When the config's evaluators do not give the metric.
+    """
     value = watch.metrics.get(metric)
     if not watch.metrics and _found_nothing(runner):
         value = 0.0

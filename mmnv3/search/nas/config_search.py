@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,84 +9,23 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mmnv3.arch import NetSpec
 from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
 from mmnv3.search.nas.pricing import complete_table
+from mmnv3.search.nas.proxies import ELASTIC, PROXIES
 from mmnv3.search.nas.search import (
     NASearch,
     NASSettings,
-    Outcome,
     Sample,
     best,
     check_target,
 )
 from mmnv3.search.nas.space import Space, get_space
-from mmnv3.search.pool import Failure
 from mmnv3.search.target import Price, ms
-from mmnv3.search.trial import metric_name, run_trials, train_and_score
-
-
-@dataclass(frozen=True)
-class ProxyJob:
-    """A network to train.
-
-    Args:
-        config: The config that it replaces the network of.
-        spec: The network.
-        budget: How long it trains.
-        work_dir: Where its log goes.
-    """
-
-    config: Config
-    spec: NetSpec
-    budget: Budget
-    work_dir: Path
-
-
-def train_proxy(job: ProxyJob) -> Outcome:
-    """Trains a network from scratch and scores it, 0 to 1.
-
-    Raises:
-        UserError: For a config that cannot be trained.
-    """
-    config = with_sampled_spec(job.config, job.spec)
-    trial = train_and_score(config, job.budget, job.work_dir)
-    return Outcome(trial.accuracy, trial.problem)
-
-
-@dataclass(frozen=True)
-class ProxyTrainer:
-    """Trains networks, here or by Ray.
-
-    Args:
-        config: The config that they replace the network of.
-        budget: How long each trains.
-        work_dir: Where the logs go.
-        ray: None for this process, or what :func:`mmnv3.search.pool.run_jobs` takes.
-    """
-
-    config: Config
-    budget: Budget
-    work_dir: Path
-    ray: str | None = None
-
-    def __call__(self, specs: Sequence[NetSpec]) -> Iterator[tuple[int, Outcome]]:
-        """Yields outcomes as they come; a training that breaks down is one too.
-
-        Raises:
-            UserError: For a config that cannot be trained, with any network.
-        """
-        jobs = [
-            ProxyJob(self.config, spec, self.budget, self.work_dir) for spec in specs
-        ]
-        for index, result in run_trials(train_proxy, jobs, self.ray):
-            if isinstance(result, Failure):
-                result = Outcome(None, str(result))
-            yield index, result
+from mmnv3.search.trial import metric_name
 
 
 @dataclass(frozen=True)
@@ -98,8 +36,9 @@ class NASPlan:
         space: A name of :data:`mmnv3.search.nas.space.SPACES`.
         table: A latency table. What it lacks for the space is measured and added,
             unless it is of another machine.
-        budget: The training of every network.
+        budget: The training of every network, or of the elastic one.
         work_dir: Where everything is kept.
+        proxy: One of :data:`mmnv3.search.nas.proxies.PROXIES`.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
         size: (width, height) of the picture that is priced; the config's own for None.
     """
@@ -108,6 +47,7 @@ class NASPlan:
     table: Path
     budget: Budget
     work_dir: Path
+    proxy: str = ELASTIC
     ray: str | None = None
     size: tuple[int, int] | None = None
 
@@ -146,6 +86,7 @@ def search_config(
 
     conditions = dict(
         budget=asdict(plan.budget),
+        proxy=plan.proxy,
         # Two prices tell one table, and one size of picture, from another.
         latency_us=dict(fastest=round(fastest_us, 1), slowest=round(slowest_us, 1)),
         **identify(config, table),
@@ -154,7 +95,9 @@ def search_config(
         search = NASearch(
             space,
             price,
-            ProxyTrainer(config, plan.budget, plan.work_dir / 'trainings', plan.ray),
+            PROXIES[plan.proxy](
+                config, space, plan.budget, plan.work_dir / 'trainings', plan.ray
+            ),
             settings,
             plan.work_dir,
             conditions,

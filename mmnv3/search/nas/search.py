@@ -126,8 +126,9 @@ class Outcome:
     problem: str | None = None
 
 
-# Takes networks and yields the place of each and its outcome, as they come.
-Evaluate = Callable[[Sequence[NetSpec]], Iterator[tuple[int, Outcome]]]
+# Takes the tokens of networks and yields the place of each and its outcome, as they
+# come.
+Evaluate = Callable[[Sequence[Tokens]], Iterator[tuple[int, Outcome]]]
 
 
 @dataclass(frozen=True)
@@ -170,15 +171,13 @@ def check_target(space: Space, price: Price, target_us: float) -> tuple[float, f
     Raises:
         UserError: When no network of the space reaches the target, or all meet it.
     """
-    least = space.uniform(
-        op='separable', kernel=3, se=0.0, residual=False, filters=0.75, layers=-1
+    fastest_us, slowest_us = (
+        pick(
+            price(space.decode(space.extreme(op, largest)))
+            for op in space.choices['op']
+        )
+        for pick, largest in ((min, False), (max, True))
     )
-    most = [
-        space.uniform(op=op, kernel=5, se=0.25, residual=True, filters=1.25, layers=1)
-        for op in ('conv', 'bottleneck6')
-    ]
-    fastest_us = price(space.decode(least))
-    slowest_us = max(price(space.decode(tokens)) for tokens in most)
     limits = f'choose one between {fastest_us / 1e3:.3g} and {slowest_us / 1e3:.3g} ms'
     if target_us < fastest_us:
         raise UserError(
@@ -281,7 +280,7 @@ class NASearch:
         for spec in dict.fromkeys(specs):
             if spec in self.known:
                 finish(spec)
-        for index, outcome in self.evaluate(new):
+        for index, outcome in self.evaluate([batch[specs.index(spec)] for spec in new]):
             spec = new[index]
             self.known[spec] = _finite(outcome)
             first = specs.index(spec)

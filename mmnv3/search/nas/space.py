@@ -36,13 +36,14 @@ OPS: dict[str, Op] = {
     'conv': Op(3, fused=True),
     'separable': Op(1),
     'bottleneck3': Op(3),
+    'bottleneck4': Op(4),
     'bottleneck6': Op(6),
 }
 
 # What a stage chooses, in this order. MnasNet's third skip, pooling, is left out: a
 # specification cannot express it. So a stage has 288 settings, MnasNet's example 432.
 CHOICES: dict[str, tuple] = {
-    'op': tuple(OPS),
+    'op': ('conv', 'separable', 'bottleneck3', 'bottleneck6'),
     'kernel': (3, 5),
     'se': (0.0, 0.25),
     'residual': (False, True),
@@ -50,6 +51,12 @@ CHOICES: dict[str, tuple] = {
     'filters': (0.75, 1.0, 1.25),
     # More or fewer than the skeleton's layers; one always stays.
     'layers': (-1, 0, 1),
+}
+# Of a MobileNetV3 every block is depthwise, and has a residual wherever it fits.
+V3_CHOICES: dict[str, tuple] = {
+    **CHOICES,
+    'op': ('separable', 'bottleneck3', 'bottleneck4', 'bottleneck6'),
+    'residual': (True,),
 }
 
 
@@ -61,11 +68,13 @@ class Stage:
         layers: Blocks.
         out: Output channels.
         stride: Stride of the first block.
+        act: Activation; that of the space for None.
     """
 
     layers: int
     out: int
     stride: int
+    act: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,8 @@ class Space:
         choices: What a stage chooses from, in the order of the tokens.
         se: Squeeze-and-excite where its ratio is not 0. MobileNetV3's rule rather than
             MnasNet's fraction of the input, since the result is to be a MobileNetV3.
-        act: Activation. The paper searches with ReLU and puts h-swish in afterwards.
+        act: Activation of stages that name none. The paper searches with ReLU and puts
+            h-swish in afterwards.
     """
 
     name: str
@@ -116,6 +126,16 @@ class Space:
         one = [options.index(values[kind]) for kind, options in self.choices.items()]
         return tuple(one) * len(self.stages)
 
+    def extreme(self, op: str, largest: bool) -> Tokens:
+        """Tokens of the largest network of an op, or of the smallest."""
+        pick = max if largest else min
+        others = {
+            kind: pick(options)
+            for kind, options in self.choices.items()
+            if kind != 'op'
+        }
+        return self.uniform(op=op, **others)
+
     def settings(self, tokens: Sequence[int]) -> list[dict[str, Any]]:
         """What every stage chose, by kind.
 
@@ -135,6 +155,14 @@ class Space:
             for start in range(0, len(tokens), len(kinds))
         ]
 
+    def places(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """The stage of every block, and its place there, both from 0."""
+        return [
+            (number, index)
+            for number, chosen in enumerate(self.settings(tokens))
+            for index in range(max(1, self.stages[number].layers + chosen['layers']))
+        ]
+
     def decode(self, tokens: Sequence[int]) -> NetSpec:
         """Builds the specification that tokens stand for.
 
@@ -148,29 +176,30 @@ class Space:
             ValueError: When there are too many or too few tokens.
         """
         channels, blocks = self.stem.out, []
-        for stage, chosen in zip(self.stages, self.settings(tokens)):
+        settings = self.settings(tokens)
+        for number, index in self.places(tokens):
+            stage, chosen = self.stages[number], settings[number]
             op = OPS[chosen['op']]
             out = make_divisible(stage.out * chosen['filters'])
-            for index in range(max(1, stage.layers + chosen['layers'])):
-                blocks.append(
-                    BlockSpec(
-                        chosen['kernel'],
-                        channels * op.ratio,
-                        out,
-                        1 if index else stage.stride,
-                        self.act,
-                        replace(self.se, ratio=chosen['se']) if chosen['se'] else None,
-                        residual=chosen['residual'],
-                        fused=op.fused,
-                    )
+            blocks.append(
+                BlockSpec(
+                    chosen['kernel'],
+                    channels * op.ratio,
+                    out,
+                    1 if index else stage.stride,
+                    stage.act or self.act,
+                    replace(self.se, ratio=chosen['se']) if chosen['se'] else None,
+                    residual=chosen['residual'],
+                    fused=op.fused,
                 )
-                channels = out
+            )
+            channels = out
         return NetSpec(
             f'nas_{self.name}', self.stem, tuple(blocks), self.last, self.head
         )
 
 
-def _stages(*rows: tuple[int, int, int]) -> tuple[Stage, ...]:
+def _stages(*rows: tuple) -> tuple[Stage, ...]:
     return tuple(Stage(*row) for row in rows)
 
 
@@ -200,6 +229,38 @@ SPACES: dict[str, Space] = {
         ConvSpec(576, act='relu'),
         ConvSpec(1024, act='relu', scaled='never'),
     ),
+    # The stages of Tables 1 and 2 with their activations: what is found needs no other
+    # ones put in, and the paper's network is among the possible but for its kernels,
+    # SE and expansions, which change within stages there.
+    'v3_large': Space(
+        'v3_large',
+        ConvSpec(16, kernel=3, stride=2),
+        _stages(
+            (1, 16, 1, 'relu'),
+            (2, 24, 2, 'relu'),
+            (3, 40, 2, 'relu'),
+            (4, 80, 2, 'hswish'),
+            (2, 112, 1, 'hswish'),
+            (3, 160, 2, 'hswish'),
+        ),
+        ConvSpec(960),
+        ConvSpec(1280, scaled='never'),
+        choices=V3_CHOICES,
+    ),
+    'v3_small': Space(
+        'v3_small',
+        ConvSpec(16, kernel=3, stride=2),
+        _stages(
+            (1, 16, 2, 'relu'),
+            (2, 24, 2, 'relu'),
+            (3, 40, 2, 'hswish'),
+            (2, 48, 1, 'hswish'),
+            (3, 96, 2, 'hswish'),
+        ),
+        ConvSpec(576),
+        ConvSpec(1024, scaled='never'),
+        choices=V3_CHOICES,
+    ),
 }
 
 
@@ -207,7 +268,7 @@ def get_space(name: str, tail: str | None = None) -> Space:
     """Finds a space and gives it the tail of a task.
 
     Args:
-        name: ``'small'`` or ``'large'``.
+        name: One of :data:`SPACES`.
         tail: ``'detection'`` and ``'segmentation'`` halve what comes at stride 32 and
             the last 1×1, as the paper does for both; None leaves the classifier's.
 

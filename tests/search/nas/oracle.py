@@ -37,7 +37,11 @@ def oracle_accuracy(spec):
     return 1 - math.exp(-good)
 
 
-def evaluate(specs):
-    """What a search calls to train networks."""
-    for index, spec in enumerate(specs):
-        yield index, Outcome(oracle_accuracy(spec))
+def evaluator(space):
+    """What a search of a space calls to train networks."""
+
+    def evaluate(batch):
+        for index, tokens in enumerate(batch):
+            yield index, Outcome(oracle_accuracy(space.decode(tokens)))
+
+    return evaluate

@@ -13,33 +13,32 @@ from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget
 from mmnv3.search.latency.table import LatencyTable
-from mmnv3.search.nas import config_search
-from mmnv3.search.nas.config_search import (
-    NASPlan,
-    ProxyJob,
-    ProxyTrainer,
-    search_config,
-    train_proxy,
-)
+from mmnv3.search.nas import config_search, proxies
+from mmnv3.search.nas.config_search import NASPlan, search_config
+from mmnv3.search.nas.proxies import ELASTIC, ScratchJob, ScratchProxy, train_scratch
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.search import NASSettings, Outcome, best
 from mmnv3.search.nas.space import get_space
 from mmnv3.search.trial import Trial
 from tests.conftest import ROOT
-from tests.search.nas.oracle import evaluate
+from tests.search.nas.oracle import evaluator
 from tests.tools import fork_tool
 
 
 @pytest.fixture
 def trained(monkeypatch):
     """The networks that are trained, in place of training them."""
-    specs = []
+    networks = []
 
-    def trainer(config, budget, work_dir, ray):
-        return lambda batch: specs.extend(batch) or evaluate(batch)
+    def proxy(config, space, budget, work_dir, ray):
+        def call(batch):
+            networks.extend(batch)
+            return evaluator(space)(batch)
 
-    monkeypatch.setattr(config_search, 'ProxyTrainer', trainer)
-    return specs
+        return call
+
+    monkeypatch.setitem(config_search.PROXIES, ELASTIC, proxy)
+    return networks
 
 
 def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
@@ -75,14 +74,14 @@ def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
 
 def test_failures_are_outcomes_but_a_broken_config_is_an_error(tmp_path, monkeypatch):
     def train(job):
-        if job.spec == 'big':
+        if job.tokens == 'big':
             raise MemoryError('no room')
-        if job.spec == 'broken':
+        if job.tokens == 'broken':
             raise UserError('there is no such data set')
         return Outcome(0.5)
 
-    monkeypatch.setattr(config_search, 'train_proxy', train)
-    trainer = ProxyTrainer(Config(), Budget(1), tmp_path)
+    monkeypatch.setattr(proxies, 'train_scratch', train)
+    trainer = ScratchProxy(Config(), get_space('small'), Budget(1), tmp_path)
     assert dict(trainer(['fine', 'big'])) == {
         0: Outcome(0.5),
         1: Outcome(None, 'no room'),
@@ -93,17 +92,18 @@ def test_failures_are_outcomes_but_a_broken_config_is_an_error(tmp_path, monkeyp
 
 def test_a_proxy_s_accuracy_is_of_one(read, tmp_path, monkeypatch):
     trials = [Trial('mIoU', 25.0), Trial('mIoU', None, problem='loss is nan')]
-    monkeypatch.setattr(config_search, 'train_and_score', lambda *_: trials.pop(0))
+    monkeypatch.setattr(proxies, 'train_and_score', lambda *_: trials.pop(0))
     space = get_space('small', 'segmentation')
-    spec = space.decode(space.random(random.Random(0)))
-    job = ProxyJob(read('lraspp_mnv3_small_demo'), spec, Budget(1), tmp_path)
-    assert train_proxy(job) == Outcome(0.25)
-    assert train_proxy(job) == Outcome(None, 'loss is nan')
+    tokens = space.random(random.Random(0))
+    config = read('lraspp_mnv3_small_demo')
+    job = ScratchJob(config, space, tokens, Budget(1), tmp_path)
+    assert train_scratch(job) == Outcome(0.25)
+    assert train_scratch(job) == Outcome(None, 'loss is nan')
 
 
 def test_errors_of_the_tool_are_one_line(tmp_path):
     config = ROOT / 'configs/ssdlite_mnv3_small_demo.py'
-    args = [config, '--table', 'none.json', '--target-latency', '3ms']
+    args = [config, '--table', 'none.json', '--target-latency', '3ms', '--iters', '1']
     done = fork_tool('nas.py', *args, cwd=tmp_path)
     assert done.returncode == 2
     assert 'error: none.json: there is no such table' in done.stderr.splitlines()[-1]

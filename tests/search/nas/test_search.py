@@ -20,9 +20,10 @@ from mmnv3.search.nas.search import (
     pareto,
 )
 from mmnv3.search.nas.space import get_space
-from tests.search.nas.oracle import evaluate, oracle_latency
+from tests.search.nas.oracle import evaluator, oracle_latency
 
 SPACE = get_space('small')
+evaluate = evaluator(SPACE)
 SETTINGS = NASSettings(make_reward(2000, 'small'), samples=12, batch_size=4)
 
 
@@ -34,8 +35,8 @@ def killed_after(count):
     """An oracle that ends the process, as it were, after so many evaluations."""
     left = [count]
 
-    def evaluate_some(specs):
-        for index, outcome in evaluate(specs):
+    def evaluate_some(networks):
+        for index, outcome in evaluate(networks):
             if not left[0]:
                 raise Killed
             left[0] -= 1
@@ -90,8 +91,8 @@ def test_other_settings_are_refused(tmp_path):
 
 
 def test_not_a_number_is_dropped_and_logged(tmp_path):
-    def sometimes_nan(specs):
-        for index, outcome in evaluate(specs):
+    def sometimes_nan(networks):
+        for index, outcome in evaluate(networks):
             yield index, Outcome(math.nan) if index == 1 else outcome
 
     reported = []
@@ -106,8 +107,8 @@ def test_not_a_number_is_dropped_and_logged(tmp_path):
 
 
 def test_ctrl_c_ends_the_search_which_goes_on_to_the_same(tmp_path):
-    def interrupted(specs):
-        for number, (index, outcome) in enumerate(evaluate(specs)):
+    def interrupted(networks):
+        for number, (index, outcome) in enumerate(evaluate(networks)):
             if number == 2:
                 raise KeyboardInterrupt
             yield index, outcome
@@ -148,8 +149,8 @@ def test_an_edited_state_is_one_line(tmp_path, change, said):
 
 
 def test_a_batch_without_an_accuracy_stops(tmp_path):
-    def broken(specs):
-        for index, _ in enumerate(specs):
+    def broken(networks):
+        for index, _ in enumerate(networks):
             yield index, Outcome(None, 'loss_cls is nan')
 
     with pytest.raises(UserError, match=r'none of 4 .* loss_cls is nan; raise --iters'):
@@ -159,9 +160,9 @@ def test_a_batch_without_an_accuracy_stops(tmp_path):
 def test_a_network_is_evaluated_once(tmp_path):
     seen = []
 
-    def count(specs):
-        seen.extend(specs)
-        return evaluate(specs)
+    def count(networks):
+        seen.extend(networks)
+        return evaluate(networks)
 
     found = search(tmp_path, count)
     tokens = SPACE.uniform(
@@ -175,8 +176,8 @@ def test_a_network_is_evaluated_once(tmp_path):
 
 
 def test_workers_may_end_in_any_order(tmp_path):
-    def backwards(specs):
-        return reversed(list(evaluate(specs)))
+    def backwards(networks):
+        return reversed(list(evaluate(networks)))
 
     assert search(tmp_path / 'a', backwards).run() == search(tmp_path / 'b').run()
 
