@@ -1,8 +1,8 @@
 """Searches a network for a latency: platform-aware NAS (Section 4.1 of the paper).
 
 Example:
-    python tools/nas.py configs/ssdlite_mnv3_small_demo.py --table table.json \
-        --target-latency 3.5ms --space v3_small --samples 1000
+    python tools/nas.py configs/ssdlite_mnv3_small_demo.py --target-latency 3.5ms \
+        --space v3_small --samples 1000
 """
 
 import argparse
@@ -38,14 +38,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'config', type=arguments.config, help='config whose network is searched anew'
-    )
-    parser.add_argument(
-        '--table',
-        type=arguments.path,
-        required=True,
-        metavar='FILE',
-        help='latency table of the machine, by tools/latency_table.py; what it lacks '
-        'for the space is measured first',
     )
     parser.add_argument(
         '--target-latency',
@@ -120,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.proxy,
         args.ray,
         args.size and tuple(args.size),
+        args.backend,
+        args.threads,
     )
     search_config(config, settings, plan, Console())
 

@@ -2,7 +2,7 @@
 
 Example:
     python tools/netadapt.py configs/ssdlite_mnv3_small_demo.py small.pth \
-        --target-latency 0.7 --table table.json --delta 0.05
+        --target-latency 0.7
 """
 
 import argparse
@@ -23,11 +23,14 @@ from mmnv3 import arguments
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.files import check_output
-from mmnv3.search.configs import Budget
+from mmnv3.search.configs import Budget, schedule_length
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from mmnv3.search.netadapt.outputs import FINAL
 from mmnv3.search.netadapt.search import CRITERIA
 from mmnv3.search.target import add_search_options
+
+# Of training a proposal: at least so many, and a part of the config's own.
+_LEAST_ITERATIONS, _ITERATIONS_SHARE = 40, 20
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,17 +46,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a fraction of the network's own, as 0.7, or milliseconds, as 5.2ms",
     )
     parser.add_argument(
-        '--table',
-        type=arguments.path,
-        required=True,
-        metavar='FILE',
-        help='latency table of the machine',
-    )
-    parser.add_argument(
         '--iters',
         type=arguments.count,
-        default=100,
-        help='of training a proposal (%(default)s)',
+        help="of training a proposal; by default a twentieth of the config's own, and "
+        f'{_LEAST_ITERATIONS} at least',
     )
     parser.add_argument(
         '--rate',
@@ -64,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--delta',
         type=arguments.positive,
-        default=0.01,
-        help='what a step cuts at least, as a fraction of the latency (%(default)s)',
+        help='what a step cuts at least, as a fraction of the latency; by default a '
+        "tenth of what is cut in all, and at least the paper's 0.01",
     )
     parser.add_argument(
         '--criterion',
@@ -76,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--compare-width',
-        action='store_true',
+        action=argparse.BooleanOptionalAction,
+        default=True,
         help='also train the width multiplier that is as fast as what was found, by '
         'measurement where the table is of this machine',
     )
@@ -96,10 +93,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     work_dir = args.work_dir or Path('work_dirs') / f'netadapt_{Path(args.config).stem}'
     check_output('--work-dir', work_dir, folder=True)
+    config = read_config(args.config, args.cfg_options)
+    iterations = args.iters or max(
+        _LEAST_ITERATIONS, schedule_length(config) // _ITERATIONS_SHARE
+    )
     plan = NetAdaptPlan(
         args.table,
         args.target_latency,
-        Budget(args.iters, args.rate, args.held_out, args.seed),
+        Budget(iterations, args.rate, args.held_out, args.seed),
         work_dir,
         args.size and tuple(args.size),
         args.delta,
@@ -107,8 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.compare_width,
         args.train_final,
         args.ray,
+        args.backend,
+        args.threads,
     )
-    config = read_config(args.config, args.cfg_options)
     model = build_model(args.config, args.cfg_options, args.checkpoint)
     adapt_config(config, model.state_dict(), plan, Console())
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mmnv3 import arguments
 from mmnv3.arch import NetSpec
+from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import UserError
 from mmnv3.ray_cluster import HERE
 
@@ -54,13 +55,31 @@ def ms(latency_us: float) -> str:
 def add_search_options(
     parser: argparse.ArgumentParser, prefix: str, trained: str
 ) -> None:
-    """Adds what holds out data, seeds, keeps, spreads and overrides.
+    """Adds what prices, holds out data, seeds, keeps, spreads and overrides.
 
     Args:
         parser: Of the tool.
         prefix: Of its work directories' names.
         trained: What it trains, in the plural.
     """
+    parser.add_argument(
+        '--table',
+        type=arguments.path,
+        metavar='FILE',
+        help='latency table, by tools/latency_table.py; by default one of this machine '
+        'is kept, and what it lacks is measured first',
+    )
+    parser.add_argument(
+        '--backend',
+        default='onnxruntime',
+        help=f'of the table that is kept: {", ".join(BACKENDS)} (%(default)s)',
+    )
+    parser.add_argument(
+        '--threads',
+        type=arguments.threads,
+        default=1,
+        help='of one call, in the table that is kept (%(default)s)',
+    )
     parser.add_argument(
         '--size',
         type=arguments.pixels,

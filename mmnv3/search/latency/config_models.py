@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -47,8 +47,23 @@ class ConfigModel:
             UserError: When there is no such config, or its backbone is none of ours.
         """
         model, _ = build_random(Request(config))
+        return cls.of_model(model, size)
+
+    @classmethod
+    def of_model(cls, model: Any, size: tuple[int, int] | None = None) -> ConfigModel:
+        """Looks at a model that was built.
+
+        Args:
+            model: What :func:`mmnv3.engine.build.build_model` returns.
+            size: (width, height) of the picture; the config's own for None.
+
+        Raises:
+            UserError: When its backbone is none of ours.
+        """
         if not isinstance(getattr(model, 'backbone', None), MobileNetV3):
-            raise UserError(f'{config}: its backbone is not of type mmnv3.MobileNetV3')
+            raise UserError(
+                f'{model.cfg.filename}: its backbone is not of type mmnv3.MobileNetV3'
+            )
         return cls(model, input_size(model.cfg, size))
 
     @property

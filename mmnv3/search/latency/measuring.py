@@ -105,25 +105,37 @@ def measure_configs(
     """
     check_runs(runs)
     with only_process(out, BUSY):
-        return _measure_configs(configs, backend, out, size, threads, runs, grid)
+        table = open_table(out, backend, threads)
+        found = [ConfigModel.read(config, size) for config in configs]
+        measured = measure_models(table, found, out, runs, grid)
+    print(f'{out}: {len(table.layers)} layers, {measured} of them measured now')
+    return table
 
 
-def _measure_configs(
-    configs: Sequence[str],
-    backend: str,
+def measure_models(
+    table: LatencyTable,
+    found: Sequence[ConfigModel],
     out: Path,
-    size: Size | None,
-    threads: int,
-    runs: int | None,
-    grid: bool,
-) -> LatencyTable:
-    table = open_table(out, backend, threads)
-    found = [ConfigModel.read(config, size) for config in configs]
+    runs: int | None = None,
+    grid: bool = True,
+) -> int:
+    """Measures what a table lacks for models, and shows how far it is.
+
+    Args:
+        table: The table, which gets it.
+        found: The models.
+        out: The table's file, which gets it too.
+        runs: Measured calls of each layer.
+        grid: Whether layers of other widths are measured as well.
+
+    Returns:
+        How many layers were measured.
+    """
     layers = [layer for each in found for layer in trace(each.model, each.size).layers]
     layers = search_grid(layers) if grid else layers
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(f'layers by {backend}', total=None)
+        task = bar.add_task(f'layers by {table.backend}', total=None)
         measured = measure_layers(
             table,
             layers,
@@ -136,8 +148,31 @@ def _measure_configs(
         # Random ones have layers of any width, which only a grid prices.
         others = random_variants(each, _VARIANTS, _VARIANTS_SEED) if grid else []
         measure_networks(table, [each.model, *others], each.size, out, runs)
-    print(f'{out}: {len(table.layers)} layers, {measured} of them measured now')
-    return table
+    return measured
+
+
+def search_table(
+    named: Path | None, backend: str, threads: int
+) -> tuple[LatencyTable, Path]:
+    """The prices that a search goes by.
+
+    Args:
+        named: A table's file; None for this machine's own, which may still be empty.
+        backend: Of this machine's own, one of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        threads: Of one call, there.
+
+    Returns:
+        The table and its file.
+
+    Raises:
+        UserError: When the named one is missing or damaged, or the backend is not
+            installed.
+    """
+    if named:
+        return LatencyTable.load(named), named
+    path = LatencyTable.new(backend, threads).kept_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open_table(path, backend, threads), path
 
 
 def check_runs(runs: int | None) -> None:

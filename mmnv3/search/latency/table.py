@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from platformdirs import user_cache_path
 from scipy.optimize import nnls
 
 from mmnv3.arch import check_choice, check_count
 from mmnv3.arch.layers import CONV, LINEAR, SQUEEZE_EXCITE, Layer
 from mmnv3.benchmark.machine import describe_machine, machine_line
+from mmnv3.deploy.cache import hash_of
 from mmnv3.deploy.runtime import BACKENDS, check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
@@ -48,6 +50,12 @@ _VECTOR = 16
 _BELIEF = 0.05
 # Microseconds that two sums of the same prices may differ by once they were written.
 _ROUNDING_US = 0.05
+
+
+def _what_decides(backend: str, machine: Mapping[str, Any]) -> list[Any]:
+    """What the times of a backend depend on."""
+    packages = machine['packages']
+    return [*(machine.get(key) for key in _SAME), packages.get(_PACKAGES[backend])]
 
 
 @dataclass(frozen=True)
@@ -432,10 +440,18 @@ class LatencyTable:
 
     def is_of(self, machine: Mapping[str, Any]) -> bool:
         """Whether it was measured on a machine, with the same runtime."""
-        package = _PACKAGES[self.backend]
-        return all(self.machine.get(key) == machine.get(key) for key in _SAME) and (
-            self.machine['packages'].get(package) == machine['packages'].get(package)
+        return _what_decides(self.backend, self.machine) == _what_decides(
+            self.backend, machine
         )
+
+    def kept_path(self) -> Path:
+        """Where this machine's table of a backend is kept for all searches.
+
+        It is in the user's cache folder, whose place ``XDG_CACHE_HOME`` moves. Another
+        version of the runtime has another.
+        """
+        key = hash_of([self.threads, _what_decides(self.backend, self.machine)])
+        return user_cache_path('mmnv3') / 'latency' / f'{self.backend}-{key}.json'
 
     @classmethod
     def _read(cls, path: Path) -> LatencyTable:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
+from mmnv3.search.latency.measuring import search_table
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
@@ -34,22 +35,26 @@ class NASPlan:
 
     Args:
         space: A name of :data:`mmnv3.search.nas.space.SPACES`.
-        table: A latency table. What it lacks for the space is measured and added,
-            unless it is of another machine.
+        table: A latency table; for None the one that is kept of this machine. What it
+            lacks for the space is measured and added, unless it is of another machine.
         budget: The training of every network, or of the elastic one.
         work_dir: Where everything is kept.
         proxy: One of :data:`mmnv3.search.nas.proxies.PROXIES`.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
         size: (width, height) of the picture that is priced; the config's own for None.
+        backend: Of the table that is kept.
+        threads: Of one call, in it.
     """
 
     space: str
-    table: Path
+    table: Path | None
     budget: Budget
     work_dir: Path
     proxy: str = ELASTIC
     ray: str | None = None
     size: tuple[int, int] | None = None
+    backend: str = 'onnxruntime'
+    threads: int = 1
 
 
 def search_config(
@@ -72,8 +77,8 @@ def search_config(
     """
     space = get_space(plan.space, config.model.backbone.get('tail'))
     target_us = settings.reward.target_us
-    table = LatencyTable.load(plan.table)
-    price = _open_price(config, space, table, plan, console)
+    table, path = search_table(plan.table, plan.backend, plan.threads)
+    price = _open_price(config, space, table, path, plan.size, console)
     fastest_us, slowest_us = check_target(space, price, target_us)
     console.print(
         f'{space.size:.1e} settings of the space {space.name!r}, from '
@@ -123,18 +128,19 @@ def _open_price(
     config: Config,
     space: Space,
     table: LatencyTable,
-    plan: NASPlan,
+    path: Path,
+    size: tuple[int, int] | None,
     console: Console,
 ) -> Price:
     """Measures what the table lacks first."""
-    price = config_price(config, table, plan.size, other_blocks=True)
+    price = config_price(config, table, size, other_blocks=True)
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(f'layers that {plan.table.name} lacks', total=None)
+        task = bar.add_task(f'layers that {path.name} lacks', total=None)
         complete_table(
             config,
             price,
-            plan.table,
+            path,
             space,
             lambda done, total: bar.update(task, completed=done, total=total),
         )

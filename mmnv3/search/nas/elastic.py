@@ -56,7 +56,9 @@ class ElasticModel(BaseModel):
             torch.manual_seed(seed)
             # The largest first, so that of equal layers it is the one that counts.
             ends = [space.extreme(op, True) for op in space.choices['op']]
-            models = [(tokens, self._build(tokens)) for tokens in ends]
+            models: list[tuple[Tokens, Any]] = [
+                (tokens, self._build(tokens)) for tokens in ends
+            ]
             for _, model in models:
                 model.init_weights()
         # The largest first: of equal layers it is the one that counts.
@@ -211,7 +213,7 @@ def take(shared: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Sequence[Any]) -> None:
+def recalibrate(model: Any, batches: Sequence[Any]) -> None:
     """Gives batch normalisation the statistics of its own network.
 
     Args:

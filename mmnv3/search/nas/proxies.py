@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.search.configs import Budget, with_sampled_spec
 from mmnv3.search.folder import Folder
 from mmnv3.search.nas.elastic import ElasticModel, recalibrate
-from mmnv3.search.nas.search import Outcome
+from mmnv3.search.nas.search import Evaluate, Outcome
 from mmnv3.search.nas.space import Space, Tokens
 from mmnv3.search.pool import Failure
 from mmnv3.search.trial import (
@@ -201,4 +201,7 @@ class ElasticProxy:
 
 # By the name that a command line has for them.
 ELASTIC, SCRATCH = 'elastic', 'scratch'
-PROXIES = {ELASTIC: ElasticProxy, SCRATCH: ScratchProxy}
+PROXIES: dict[str, Callable[..., Evaluate]] = {
+    ELASTIC: ElasticProxy,
+    SCRATCH: ScratchProxy,
+}

@@ -13,7 +13,6 @@ from mmengine.config import Config
 
 from mmnv3.arch import NetSpec, Network, scale_width
 from mmnv3.engine.config import input_size
-from mmnv3.errors import UserError
 from mmnv3.json_files import is_number
 from mmnv3.search.configs import build, with_spec
 from mmnv3.search.latency.measuring import load_network, time_networks
@@ -29,7 +28,7 @@ from mmnv3.search.netadapt.search import (
     step_name,
     write_point,
 )
-from mmnv3.search.target import Price, ms
+from mmnv3.search.target import Price
 
 # Microseconds of networks that take turns.
 Measure = Callable[[Sequence[NetSpec]], list[float]]
@@ -112,7 +111,7 @@ def near_multipliers(network: Network, width: float, count: int) -> list[float]:
 
 def compare_uniform(
     task: NetAdaptTask, steps: Sequence[FinishedStep], measure: Measure | None = None
-) -> Point:
+) -> Point | None:
     """Trains the width multiplier that is as fast as what was found.
 
     It inherits the seed's weights by the same rule, and trains as many iterations as
@@ -126,13 +125,13 @@ def compare_uniform(
     Returns:
         The network; its specification and weights are in the folder ``uniform``. A
         training whose loss is no number leaves no weights, and is tried again the
-        next time.
-
-    Raises:
-        UserError: When no multiplier is as fast.
+        next time. None where no multiplier is as fast.
     """
     folder = task.folder
     width = _choose_width(task, steps, measure)
+    if width is None:
+        task.report('no width multiplier is as fast as what was found')
+        return None
     point = read_point(folder, f'{FOLDER}/score')
     if point is None or point.accuracy is None:
         network = uniform(task.seed, width)
@@ -182,7 +181,7 @@ def config_measure(
 
 def _choose_width(
     task: NetAdaptTask, steps: Sequence[FinishedStep], measure: Measure | None
-) -> float:
+) -> float | None:
     """Chooses once: another measurement might choose another."""
     folder = task.folder
     if (known := folder.read_json(f'{FOLDER}/width.json')) is not None:
@@ -193,7 +192,7 @@ def _choose_width(
     latency_us = steps[-1].winner.latency_us
     width = closest_multiplier(task.seed, task.price, latency_us)
     if width is None:
-        raise UserError(f'no width multiplier is as fast as {ms(latency_us)}')
+        return None
     if measure is None:
         folder.write_json(f'{FOLDER}/width.json', dict(width=width))
         return width

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from mmnv3.arch import load_spec
+from mmnv3.engine.build import build_model
+from mmnv3.files import only_process
 from mmnv3.search.configs import Budget, config_network, with_spec
 from mmnv3.search.folder import identify
+from mmnv3.search.latency.config_models import ConfigModel
+from mmnv3.search.latency.measuring import BUSY, measure_models, search_table
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.netadapt.comparison import compare_uniform, config_measure
@@ -21,17 +33,25 @@ from mmnv3.search.netadapt.outputs import (
     write_found,
     write_uniform,
 )
+from mmnv3.search.netadapt.proposals import proposals
 from mmnv3.search.netadapt.search import (
+    FRONTIER,
     Cut,
     FinishedStep,
     NetAdaptTask,
     Point,
     adapt,
     check,
+    run_alone,
 )
 from mmnv3.search.netadapt.weights import inherit
-from mmnv3.search.target import parse_latency
+from mmnv3.search.target import ms, parse_latency
 from mmnv3.search.trial import State, Trial, metric_name, train_and_score
+
+# The paper's δ, and steps of about which a search is where none is asked for.
+_LEAST_DELTA, _STEPS = 0.01, 10
+# By which the time of a search is foretold.
+_TRIAL_ITERATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -56,28 +76,34 @@ class NetAdaptPlan:
     """What is searched, and what is done with what was found.
 
     Args:
-        table: A latency table.
+        table: A latency table; for None the one that is kept of this machine, in which
+            what it lacks is measured first.
         target: The latency, as :func:`mmnv3.search.target.parse_latency` reads it.
         budget: The training of every proposal.
         work_dir: Where everything is kept.
         size: (width, height) of the picture; the config's own by default.
-        delta: What a step cuts at least, as a fraction of the seed's latency.
+        delta: What a step cuts at least, as a fraction of the seed's latency; for None
+            a tenth of what is cut in all, but no less than the paper's hundredth.
         criterion: One of :data:`mmnv3.search.netadapt.search.CRITERIA`.
         compare_width: Whether to train the width multiplier that is as fast.
         train_final: One of :data:`mmnv3.search.netadapt.outputs.FINAL`, or None.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
+        backend: Of the table that is kept.
+        threads: Of one call, in it.
     """
 
-    table: Path
+    table: Path | None
     target: str
     budget: Budget
     work_dir: Path
     size: tuple[int, int] | None = None
-    delta: float = 0.01
+    delta: float | None = None
     criterion: str = 'ratio'
-    compare_width: bool = False
+    compare_width: bool = True
     train_final: str | None = None
     ray: str | None = None
+    backend: str = 'onnxruntime'
+    threads: int = 1
 
 
 def adapt_config(
@@ -97,47 +123,124 @@ def adapt_config(
     Raises:
         UserError: For what a person can mend; what was tried is kept.
     """
-    table = LatencyTable.load(plan.table)
+    table = _open_table(config, plan)
     price = config_price(config, table, plan.size)
     seed = config_network(config)
-    task = NetAdaptTask(
-        seed,
-        state,
-        price,
-        Trainer(config),
-        parse_latency(plan.target, price(seed.spec)),
-        plan.budget,
-        plan.work_dir,
-        plan.delta,
-        plan.criterion,
-        identify(config, table),
-        plan.ray,
-        console.print,
+    seed_us = price(seed.spec)
+    target_us = parse_latency(plan.target, seed_us)
+    columns = '{task.description}', BarColumn(), TaskProgressColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        shown = bar.add_task('latency cut', total=1.0, visible=False)
+        task = NetAdaptTask(
+            seed,
+            state,
+            price,
+            Trainer(config),
+            target_us,
+            plan.budget,
+            plan.work_dir,
+            plan.delta or max(_LEAST_DELTA, (1 - target_us / seed_us) / _STEPS),
+            plan.criterion,
+            identify(config, table),
+            plan.ray,
+            bar.console.print,
+            lambda part: bar.update(shown, completed=part, visible=True),
+        )
+        check(task)
+        with task.folder.alone():
+            if not (plan.work_dir / FRONTIER).exists():
+                console.print(_foretell(task))
+            steps = adapt(task)
+            bar.update(shown, visible=False)
+            return _finish(config, task, steps, table, plan, console)
+
+
+def _open_table(config: Config, plan: NetAdaptPlan) -> LatencyTable:
+    table, path = search_table(plan.table, plan.backend, plan.threads)
+    if plan.table is None:
+        with only_process(path, BUSY):
+            model = ConfigModel.of_model(build_model(config), plan.size)
+            measure_models(table, [model], path)
+    return table
+
+
+def _foretell(task: NetAdaptTask) -> str:
+    """Says how long a search will take, by a short training of its seed."""
+    seconds = []
+    for iterations in (0, _TRIAL_ITERATIONS):
+        budget = replace(task.budget, iterations=iterations)
+        log = task.work_dir / 'seed' / 'log'
+        trial = run_alone(task, Cut(task.seed, task.seed, task.state, budget, log))
+        seconds.append(trial.seconds)
+    scoring, training = seconds
+    iteration = max(0.0, training - scoring) / _TRIAL_ITERATIONS
+    seed_us = task.price(task.seed.spec)
+    cut_us = task.delta * seed_us
+    steps = math.ceil((seed_us - task.target_us) / cut_us)
+    number = len(list(proposals(task.seed, task.price, cut_us)))
+    each = scoring + task.budget.iterations * iteration
+    return (
+        f'{ms(seed_us)} to {ms(task.target_us)}: at most {steps} steps of up to '
+        f'{number} proposals, {task.budget.iterations} iterations each; about '
+        f'{_duration(steps * number * each)} one after the other, by {iteration:.2f} s '
+        'an iteration, measured now'
     )
-    check(task)
-    with task.folder.alone():
-        steps = adapt(task)
-        networks = {steps[-1].winner.name: write_found(config, task, steps)}
-        compared = None
-        if plan.compare_width:
-            compared = compare_uniform(
-                task, steps, config_measure(config, table, plan.size)
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f'{minutes:.0f} min' if minutes < 100 else f'{minutes / 60:.1f} h'
+
+
+def _finish(
+    config: Config,
+    task: NetAdaptTask,
+    steps: list[FinishedStep],
+    table: LatencyTable,
+    plan: NetAdaptPlan,
+    console: Console,
+) -> list[FinishedStep]:
+    """Writes, compares and tells what was found."""
+    networks = {steps[-1].winner.name: write_found(config, task, steps)}
+    measure = config_measure(config, table, plan.size)
+    compared = None
+    if plan.compare_width:
+        compared = compare_uniform(task, steps, measure)
+        if compared and compared.accuracy is not None:
+            networks[compared.name] = write_uniform(config, task)
+    picture = plot_search(config, task, steps, compared)
+    _print_way(config, steps, compared, console)
+    if measure:
+        specs = {
+            'the seed': task.seed.spec,
+            **{
+                path.stem: load_spec(path.with_suffix('.json'))
+                for path in networks.values()
+            },
+        }
+        measured_us = zip(specs, measure(list(specs.values())))
+        told = ', '.join(f'{name} {ms(us)}' for name, us in measured_us)
+        console.print(f'measured in turns on this machine: {told}')
+    for name, path in networks.items():
+        console.print(f'{name}: {path} is the config, {path.stem}.pth the weights')
+    console.print(f'plot: {picture}')
+    found = task.work_dir / 'found.py'
+    if plan.train_final:
+        for path in networks.values():
+            value = train_final(path, plan.train_final)
+            console.print(
+                f'{path.stem}, trained by its whole schedule ({plan.train_final}): '
+                f'{metric_name(config)} {value:.4g} on the validation set'
             )
-            if compared.accuracy is not None:
-                networks[compared.name] = write_uniform(config, task)
-        picture = plot_search(config, task, steps, compared)
-        _print_way(config, steps, compared, console)
-        for name, path in networks.items():
-            console.print(f'{name}: {path} is the config, {path.stem}.pth the weights')
-        console.print(f'plot: {picture}')
-        if plan.train_final:
-            for path in networks.values():
-                value = train_final(path, plan.train_final)
-                console.print(
-                    f'{path.stem}, trained by its whole schedule ({plan.train_final}): '
-                    f'{metric_name(config)} {value:.4g} on the validation set'
-                )
-        return steps
+    else:
+        console.print(
+            'next:\n'
+            f'  python tools/train.py {found}\n'
+            f'  python tools/export.py {found} {found.with_suffix(".pth")} '
+            f'--format onnx --out {found.with_suffix(".onnx")}',
+            soft_wrap=True,
+        )
+    return steps
 
 
 def _print_way(

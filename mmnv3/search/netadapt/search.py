@@ -29,6 +29,7 @@ from mmnv3.search.trial import State, Trial, only_finite, run_trials
 
 # The smallest cut that is tried, as a part of what is asked for.
 _LEAST_CUT = 1 / 16
+FRONTIER = 'frontier.json'
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class NetAdaptTask:
         conditions: What else the outcome depends on, as data and table.
         ray: See :func:`mmnv3.search.pool.run_jobs`.
         report: Gets a line whenever something is done.
+        advance: Gets what part of the latency is cut, 0 to 1, whenever a proposal was
+            trained, as if every step cut what it has to at least.
     """
 
     seed: Network
@@ -139,6 +142,7 @@ class NetAdaptTask:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     ray: str | None = None
     report: Callable[[str], Any] = print
+    advance: Callable[[float], Any] = field(default=lambda part: None)
 
     @property
     def folder(self) -> Folder:
@@ -221,7 +225,13 @@ def adapt(task: NetAdaptTask) -> list[FinishedStep]:
         if folder.read_json(f'{step}/winner.json') is None:
             cut_us = min(task.delta * seed_us, latency_us - task.target_us)
             found = _propose(task, step, network, cut_us)
-            _try(task, step, network, state, found)
+            whole_us = seed_us - task.target_us
+            begin, end = (
+                (seed_us - us) / whole_us for us in (latency_us, latency_us - cut_us)
+            )
+            task.advance(begin)
+            for part in _try(task, step, network, state, found):
+                task.advance(begin + part * (end - begin))
             _choose(task, step, steps[-1].winner, found)
         spec = folder.read_spec(f'{step}/spec.json')
         if task.price(spec) >= latency_us:
@@ -231,7 +241,7 @@ def adapt(task: NetAdaptTask) -> list[FinishedStep]:
         steps.append(_read_step(folder, len(steps)))
         task.report(str(steps[-1]))
         rows = [dict(step=each.number, **asdict(each.winner)) for each in steps]
-        folder.write_json('frontier.json', rows)
+        folder.write_json(FRONTIER, rows)
     return steps
 
 
@@ -366,8 +376,12 @@ def _try(
     network: Network,
     state: State,
     found: Sequence[Proposal],
-) -> None:
-    """Trains the proposals that were not trained yet, and writes what they came to."""
+) -> Iterator[float]:
+    """Trains the proposals that were not trained yet, and writes what they came to.
+
+    Yields:
+        What part of them is done.
+    """
     names = [_proposal_name(step, index) for index in range(len(found))]
     open_ones = [
         index
@@ -399,6 +413,7 @@ def _try(
             if trial.value is None
             else f'{step}: {point}'
         )
+        yield 1 - (len(open_ones) - place - 1) / len(found)
 
 
 def _choose(

@@ -159,11 +159,11 @@ def test_an_interrupted_training_goes_on(tiny_config, tmp_path, monkeypatch):
     proxy = ElasticProxy(tiny_config, space, Budget(4, held_out=0.25), tmp_path)
     whole, steps = ElasticModel.train_step, []
 
-    def interrupted(self, *args):
+    def interrupted(self, *args, **kwargs):
         steps.append(int(self.steps))
         if steps == [0, 1, 2]:
             raise KeyboardInterrupt
-        return whole(self, *args)
+        return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(ElasticModel, 'train_step', interrupted)
     with pytest.raises(KeyboardInterrupt):
