@@ -281,15 +281,16 @@ def test_two_measurements_do_not_share_a_file(
     path = tmp_path / 'new' / 'table.json'
     second = []
 
-    def measure(*_: object) -> None:
+    def measure(*_: object) -> int:
         if not second:
             second.append(True)
             with pytest.raises(UserError, match='written by another process; wait'):
-                measure_configs(['a.py'], 'onnxruntime', path)
+                measure_configs([], 'onnxruntime', path)
+        return 0
 
-    monkeypatch.setattr(measuring, '_measure_configs', measure)
-    measure_configs(['a.py'], 'onnxruntime', path)
-    measure_configs(['a.py'], 'onnxruntime', path)
+    monkeypatch.setattr(measuring, 'measure_models', measure)
+    measure_configs([], 'onnxruntime', path)
+    measure_configs([], 'onnxruntime', path)
     # Nothing was written, so not even the folder is left.
     assert second and not path.parent.exists()
 

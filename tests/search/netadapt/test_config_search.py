@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,10 +14,12 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
+from mmnv3.search.latency import measuring
+from mmnv3.search.latency.measuring import search_table
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.latency.tracing import trace
-from mmnv3.search.netadapt import config_search
+from mmnv3.search.netadapt import comparison, config_search
 from mmnv3.search.netadapt.comparison import config_measure, uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, Trainer, adapt_config
 from mmnv3.search.netadapt.proposals import narrowest
@@ -99,6 +102,29 @@ def test_a_search_is_continued_with_the_same_settings_only(
     with pytest.raises(UserError, match=machine):
         run(replace(plan, table=other))
     assert len(trained) == count + 1
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_config_a_checkpoint_and_a_latency_are_enough(
+    detection_config, machine, trained, tmp_path, monkeypatch
+):
+    for name in ('load_network', 'time_networks'):
+        monkeypatch.setattr(comparison, name, getattr(measuring, name))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    config = read_config(str(detection_config))
+    folder, console = tmp_path / 'work', Console(file=io.StringIO(), width=400)
+    plan = NetAdaptPlan(None, '0.98', Budget(1), folder, backend='pytorch')
+    steps = adapt_config(config, build(config).state_dict(), plan, console)
+    text = console.file.getvalue()
+    # A tenth of what is cut would be less than the paper's hundredth.
+    assert 'at most 2 steps of up to' in text and 'measured now' in text
+    assert steps[-1].winner.latency_us <= 0.98 * steps[0].winner.latency_us
+    told = re.search(r'turns on this machine: the seed ([\d.]+) ms, found ([\d.]+)', text)
+    assert float(told[2]) < float(told[1])
+    assert f'python tools/train.py {folder}/found.py' in text
+    (kept,) = (tmp_path / 'cache').rglob('pytorch-*.json')
+    table = LatencyTable.load(kept)
+    assert table == search_table(None, 'pytorch', 1)[0] and len(table.layers) > 50
 
 
 def test_trainings_travel_to_other_machines(read, tmp_path):
