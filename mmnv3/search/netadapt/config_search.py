@@ -176,7 +176,8 @@ def _foretell(task: NetAdaptTask) -> str:
     iteration = max(0.0, training - scoring) / _TRIAL_ITERATIONS
     seed_us = task.price(task.seed.spec)
     cut_us = task.delta * seed_us
-    steps = math.ceil((seed_us - task.target_us) / cut_us)
+    # A sum of so many hundredths may be a little more in binary.
+    steps = math.ceil((seed_us - task.target_us) / cut_us - 1e-6)
     number = len(list(proposals(task.seed, task.price, cut_us)))
     each = scoring + task.budget.iterations * iteration
     return (
