@@ -30,16 +30,16 @@ from mmnv3.arch.layers import Network, list_layers
 from mmnv3.benchmark.clock import Stopwatch
 from mmnv3.benchmark.machine import describe_machine, machine_line
 from mmnv3.engine.config import input_size, read_config
-from mmnv3.errors import UserError, one_line_errors
+from mmnv3.errors import one_line_errors
 from mmnv3.files import check_output
 from mmnv3.search.configs import Budget, schedule_length, with_sampled_spec
 from mmnv3.search.folder import Folder, to_json
 from mmnv3.search.nas.proxies import ElasticProxy, ScratchProxy
 from mmnv3.search.nas.search import Evaluate
 from mmnv3.search.nas.space import SPACES, Space, Tokens, get_space
-from mmnv3.search.trial import train_and_score
 from mmnv3.size import Size
 from studies.page import DASH, markdown_table
+from studies.whole_trainings import train_whole
 
 # Networks that are drawn to find some of every size among them.
 _DRAWN = 400
@@ -93,38 +93,6 @@ def proxies_of(config: Config, space: Space, folder: Path) -> dict[str, Evaluate
     return found
 
 
-def train_whole(
-    config: Config, space: Space, networks: Sequence[Tokens], seed: int, folder: Folder
-) -> list[float]:
-    """The figures of whole trainings from scratch on the validation set.
-
-    Args:
-        config: The config.
-        space: The space.
-        networks: Of it.
-        seed: Of the trainings.
-        folder: Keeps each as soon as it ends.
-
-    Raises:
-        UserError: When one cannot be trained.
-    """
-    budget = Budget(schedule_length(config), held_out=0.0, seed=seed)
-    values = []
-    for number, tokens in enumerate(networks):
-        name = f'whole/{number:02}_{seed}.json'
-        record = folder.read_json(name)
-        if record is None:
-            edited = with_sampled_spec(config, space.decode(tokens))
-            trial = train_and_score(edited, budget, folder.path / 'whole' / 'logs')
-            if trial.accuracy is None:
-                raise UserError(f'network {number}, seed {seed}: {trial.problem}')
-            record = dict(accuracy=trial.accuracy, seconds=round(trial.seconds, 1))
-            folder.write_json(name, record)
-        values.append(record['accuracy'])
-        print(f'{name}: {values[-1]:.4f}', flush=True)
-    return values
-
-
 def score(
     evaluate: Evaluate, networks: Sequence[Tokens], folder: Folder, name: str
 ) -> tuple[list[float | None], float]:
@@ -170,10 +138,13 @@ def compare(
     folder.claim(settings)
     cost = partial(network_madds, config, space, input_size(config))
     networks = choose_networks(space, count, cost)
-    truths = [
-        train_whole(config, space, networks, seed, folder) for seed in range(seeds)
+    configs = [with_sampled_spec(config, space.decode(each)) for each in networks]
+    # By networks, and then by seeds.
+    found = [
+        train_whole(each, range(seeds), folder, f'network_{number:02}')
+        for number, each in enumerate(configs)
     ]
-    mean = np.mean(truths, axis=0).tolist()
+    truths, mean = list(zip(*found)), np.mean(found, axis=1).tolist()
     rows = [[_SIZE, f'{rank_correlation(list(map(cost, networks)), mean):.2f}', DASH]]
     if seeds > 1:
         again = rank_correlation(*truths[:2])

@@ -10,7 +10,7 @@ from mmnv3.search.folder import Folder
 from mmnv3.search.latency.tracing import trace
 from mmnv3.search.nas.space import get_space
 from mmnv3.search.trial import Trial
-from studies import search_proxies
+from studies import search_proxies, whole_trainings
 from tests.conftest import ROOT
 from tests.search.nas.oracle import evaluator, oracle_accuracy
 
@@ -52,21 +52,21 @@ def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
     def train(edited, budget, work_dir):
         trained.append(budget.seed)
         accuracy = oracle_accuracy(edited.model.backbone.arch)
-        return Trial('coco/bbox_mAP', accuracy + budget.seed / 1e6, seconds=2.0)
+        return Trial('coco/bbox_mAP', accuracy + budget.seed / 1e6, state={})
 
     def worst(batch):
         networks.setdefault('calls', 0)
         networks['calls'] += 1
         return ((i, type(o)(-o.accuracy)) for i, o in evaluator(SPACE)(batch))
 
-    monkeypatch.setattr(search_proxies, 'train_and_score', train)
-    monkeypatch.setattr(search_proxies, 'schedule_length', lambda config: 10)
+    monkeypatch.setattr(whole_trainings, 'train_and_score', train)
+    monkeypatch.setattr(whole_trainings, 'schedule_length', lambda config: 10)
     found = dict(best=evaluator(SPACE), worst=worst)
     monkeypatch.setattr(search_proxies, 'proxies_of', lambda *_: found)
     tables = [
         search_proxies.compare(config, SPACE, 4, 2, Folder(tmp_path)) for _ in range(2)
     ]
-    assert tables[0] == tables[1] and trained == [0] * 4 + [1] * 4
+    assert tables[0] == tables[1] and trained == [0, 1] * 4
     assert networks['calls'] == 1
     rows = [line.split('|')[1:3] for line in tables[0].splitlines()[2:]]
     figures = {name.strip(): float(value) for name, value in rows}

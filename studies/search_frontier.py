@@ -1,0 +1,257 @@
+"""Do the searches find better networks than the width multiplier does?
+
+Multipliers of a config's network, what NetAdapt cuts it to and what NAS finds are all
+trained from scratch by the config's whole schedule and timed in turns. A network is
+worth what it has more than the multipliers, interpolated at its latency.
+
+Example:
+    python tools/demo_data.py
+    python -m studies.search_frontier configs/ssdlite_mnv3_small_demo.py \
+        --out work_dirs/search_frontier
+
+What was trained or searched is kept, and the same command goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from rich.console import Console
+
+from mmnv3 import arguments
+from mmnv3.arch import NetSpec, load_spec
+from mmnv3.benchmark.machine import describe_machine, machine_line
+from mmnv3.engine.config import input_size, read_config
+from mmnv3.errors import one_line_errors
+from mmnv3.files import check_output
+from mmnv3.search.configs import (
+    Budget,
+    build,
+    config_network,
+    schedule_length,
+    with_sampled_spec,
+)
+from mmnv3.search.folder import Folder
+from mmnv3.search.latency.measuring import load_network, search_table, time_networks
+from mmnv3.search.latency.price import config_price
+from mmnv3.search.latency.tracing import as_graph
+from mmnv3.search.nas.config_search import NASPlan, search_config
+from mmnv3.search.nas.reward import make_reward
+from mmnv3.search.nas.search import NASSettings
+from mmnv3.search.netadapt.comparison import uniform
+from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
+from studies.page import markdown_table, write_page
+from studies.plots import name_point, new_figure
+from studies.whole_trainings import train_whole
+
+# Multipliers, and fractions of the seed's latency that each search is asked for.
+WIDTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.35)
+NETADAPT = (0.85, 0.7, 0.55)
+NAS = (1.0, 0.7)
+MULTIPLIER = 'width multiplier'
+# A proposal of NetAdapt trains so long, in the config's schedule and at least.
+_SHARE, _LEAST = 20, 40
+_COLOURS = {MULTIPLIER: 'tab:orange', 'NetAdapt': 'tab:blue', 'NAS': 'tab:green'}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network that was trained.
+
+    Args:
+        how: What it is of: a key of :data:`_COLOURS`.
+        name: Of the network, as ``×0.75`` or ``0.7``.
+        accuracies: Of its trainings, 0 to 1.
+        latency_us: Of the exported config, measured.
+    """
+
+    how: str
+    name: str
+    accuracies: tuple[float, ...]
+    latency_us: float
+
+    @property
+    def accuracy(self) -> float:
+        """The mean."""
+        return float(np.mean(self.accuracies))
+
+
+def multiplier_accuracy(entries: Sequence[Entry], latency_us: float) -> float | None:
+    """What the multipliers have at a latency; None beyond the ends of theirs.
+
+    Args:
+        entries: All networks.
+        latency_us: The latency.
+    """
+    points = sorted(
+        (entry.latency_us, entry.accuracy)
+        for entry in entries
+        if entry.how == MULTIPLIER
+    )
+    times, values = zip(*points)
+    if not times[0] <= latency_us <= times[-1]:
+        return None
+    return float(np.interp(latency_us, times, values))
+
+
+def _multipliers(config: Config) -> Iterator[tuple[str, str, NetSpec]]:
+    network = config_network(config)
+    for width in WIDTHS:
+        yield MULTIPLIER, f'×{width:g}', uniform(network, width).spec
+
+
+def _searched(
+    config: Config, folder: Folder, samples: int, space: str, console: Console
+) -> Iterator[tuple[str, str, NetSpec]]:
+    """What the searches find; the first multiplier, the seed, is trained by then."""
+    length = schedule_length(config)
+    state = folder.read_weights(f'whole/{_file(MULTIPLIER, "×1")}_0.pth')
+    for part in NETADAPT:
+        place = folder.path / f'netadapt_{part:g}'
+        plan = NetAdaptPlan(
+            None,
+            f'{part:g}',
+            Budget(max(_LEAST, length // _SHARE), 0.1),
+            place,
+            compare_width=False,
+        )
+        adapt_config(config, state, plan, console)
+        yield 'NetAdapt', f'{part:g}', load_spec(place / 'found.json')
+    table, _ = search_table(None, 'onnxruntime', 1)
+    seed_us = config_price(config, table)(config_network(config).spec)
+    for part in NAS:
+        place = folder.path / f'nas_{part:g}'
+        # A constraint: the comparison is at one latency.
+        reward = make_reward(part * seed_us, 'hard')
+        settings = NASSettings(reward, samples=samples)
+        search_config(
+            config, settings, NASPlan(space, None, Budget(length), place), console
+        )
+        yield 'NAS', f'{part:g}', load_spec(place / 'best.json')
+
+
+def _file(how: str, name: str) -> str:
+    return f'{how} {name}'.replace(' ', '_').replace('×', 'x')
+
+
+def run(
+    config: Config, seeds: int, samples: int, space: str, folder: Folder
+) -> list[Entry]:
+    """Searches, trains and measures.
+
+    Args:
+        config: Its network is the seed of NetAdapt and of the multipliers.
+        seeds: Of every training.
+        samples: Of NAS.
+        space: Of NAS.
+        folder: Keeps everything.
+
+    Returns:
+        All networks, the multipliers first.
+    """
+    folder.claim(dict(study='frontier', config=config.to_dict(), space=space))
+    console = Console()
+    found: list[tuple[str, str, tuple[float, ...], Config]] = []
+
+    def train(how: str, name: str, spec: NetSpec) -> None:
+        edited = with_sampled_spec(config, spec)
+        values = train_whole(edited, range(seeds), folder, _file(how, name))
+        found.append((how, name, tuple(values), edited))
+
+    for each in _multipliers(config):
+        train(*each)
+    for each in _searched(config, folder, samples, space, console):
+        train(*each)
+    size = input_size(config)
+    times_us = time_networks(
+        [
+            load_network(as_graph(build(edited), size), 'onnxruntime')
+            for *_, edited in found
+        ]
+    )
+    return [
+        Entry(how, name, values, latency_us)
+        for (how, name, values, _), latency_us in zip(found, times_us, strict=True)
+    ]
+
+
+def table_of(entries: Sequence[Entry]) -> str:
+    """A row for every network: its latency, its accuracy, what it has more."""
+    rows = []
+    for entry in entries:
+        expected = multiplier_accuracy(entries, entry.latency_us)
+        more = '–' if expected is None else f'{100 * (entry.accuracy - expected):+.1f}'
+        values = ', '.join(f'{value:.3f}' for value in entry.accuracies)
+        rows.append(
+            [
+                entry.how,
+                entry.name,
+                f'{entry.latency_us / 1e3:.2f}',
+                f'{entry.accuracy:.3f} ({values})',
+                '' if entry.how == MULTIPLIER else more,
+            ]
+        )
+    header = ['how', 'network', 'ms', 'accuracy', 'points above the multipliers']
+    return markdown_table(header, rows)
+
+
+def draw(entries: Sequence[Entry]) -> Figure:
+    """Accuracies over latencies, the multipliers as a line."""
+    figure = new_figure(7, 4.5)
+    axes = figure.subplots()
+    for how, colour in _COLOURS.items():
+        mine = sorted(
+            (entry for entry in entries if entry.how == how),
+            key=lambda entry: entry.latency_us,
+        )
+        style: dict[str, Any] = dict(ls='--' if how == MULTIPLIER else '', marker='o')
+        times = [entry.latency_us / 1e3 for entry in mine]
+        axes.plot(times, [e.accuracy for e in mine], color=colour, label=how, **style)
+        for entry, latency_ms in zip(mine, times):
+            name_point(axes, entry.name, (latency_ms, entry.accuracy), (5, -9), colour)
+            low, high = min(entry.accuracies), max(entry.accuracies)
+            axes.plot([latency_ms] * 2, [low, high], color=colour, lw=1)
+    axes.set(xlabel='ONNX Runtime, one thread, ms', ylabel='accuracy, whole training')
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+@one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses the arguments, does it all, and writes the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', type=arguments.name)
+    parser.add_argument('--out', type=arguments.path, required=True, metavar='FOLDER')
+    parser.add_argument('--seeds', type=arguments.count, default=2)
+    parser.add_argument(
+        '--samples', type=arguments.count, default=600, help='of NAS; %(default)s'
+    )
+    parser.add_argument('--space', default='v3_small', help='of NAS; %(default)s')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=arguments.Settings, metavar='KEY=VALUE'
+    )
+    args = parser.parse_args(argv)
+    check_output('--out', args.out, folder=True)
+    config = read_config(args.config, args.cfg_options)
+    folder = Folder(args.out)
+    with folder.alone():
+        entries = run(config, args.seeds, args.samples, args.space, folder)
+        machine = describe_machine(1)
+        content = dict(machine=machine, entries=[asdict(entry) for entry in entries])
+        folder.write_json('frontier.json', content)
+    table = table_of(entries)
+    page = f'{table}\n{machine_line(machine)}\n'
+    write_page(Path(args.out) / 'frontier.md', page, {'frontier.png': draw(entries)})
+    print(page)
+
+
+if __name__ == '__main__':
+    main()

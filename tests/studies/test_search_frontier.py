@@ -1,0 +1,81 @@
+"""The study of the searches; only searching, training and timing are left out."""
+
+import pytest
+import torch
+
+from mmnv3.arch import load_spec, save_spec
+from mmnv3.engine.config import read_config
+from mmnv3.search.configs import config_network
+from mmnv3.search.netadapt.proposals import narrowest
+from mmnv3.search.trial import Trial
+from studies import search_frontier, whole_trainings
+from studies.search_frontier import MULTIPLIER, Entry, multiplier_accuracy, table_of
+from tests.conftest import ROOT
+from tests.search.nas.oracle import oracle_accuracy, oracle_latency
+
+
+def test_what_a_network_has_more_is_at_its_own_latency():
+    entries = [
+        Entry(MULTIPLIER, '×1', (0.5, 0.6), 4000),
+        Entry(MULTIPLIER, '×0.5', (0.4, 0.4), 2000),
+        Entry('NAS', '0.7', (0.55, 0.5), 2500),
+        Entry('NAS', '1', (0.7, 0.7), 4001),
+    ]
+    # A quarter of the way from 0.4 to 0.55.
+    assert multiplier_accuracy(entries, 2500) == pytest.approx(0.4375)
+    assert multiplier_accuracy(entries, 4001) is None
+    rows = [
+        [cell.strip() for cell in row.split('|')[1:-1]]
+        for row in table_of(entries).splitlines()[2:]
+    ]
+    assert rows[2] == ['NAS', '0.7', '2.50', '0.525 (0.550, 0.500)', '+8.8']
+    assert rows[0][-1] == '' and rows[3][-1] == '–'
+
+
+def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
+    config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
+    seed = config_network(config)
+    trained, searched = [], []
+
+    def train(edited, budget, work_dir):
+        spec = edited.model.backbone.arch
+        trained.append(spec)
+        accuracy = oracle_accuracy(spec) + budget.seed / 1e3
+        return Trial('coco/bbox_mAP', accuracy, state=dict(w=torch.ones(1)))
+
+    def adapt(config, state, plan, console):
+        searched.append(plan.target)
+        plan.work_dir.mkdir(parents=True, exist_ok=True)
+        save_spec(narrowest(seed).spec, plan.work_dir / 'found.json')
+
+    def search(config, settings, plan, console):
+        searched.append(settings.reward.target_us)
+        plan.work_dir.mkdir(parents=True, exist_ok=True)
+        save_spec(seed.spec, plan.work_dir / 'best.json')
+
+    monkeypatch.setattr(whole_trainings, 'train_and_score', train)
+    for module in (whole_trainings, search_frontier):
+        monkeypatch.setattr(module, 'schedule_length', lambda config: 10)
+    monkeypatch.setattr(search_frontier, 'adapt_config', adapt)
+    monkeypatch.setattr(search_frontier, 'search_config', search)
+    monkeypatch.setattr(search_frontier, 'search_table', lambda *_: (None, None))
+    monkeypatch.setattr(search_frontier, 'config_price', lambda *_: oracle_latency)
+    monkeypatch.setattr(search_frontier, 'load_network', lambda graph, _: graph)
+    monkeypatch.setattr(search_frontier, 'as_graph', lambda model, size: model)
+
+    def time_networks(models):
+        return [oracle_latency(model.backbone.spec) for model in models]
+
+    monkeypatch.setattr(search_frontier, 'time_networks', time_networks)
+    config_file, out = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py', tmp_path / 'out'
+    for _ in range(2):
+        search_frontier.main([config_file, '--out', str(out)])
+        # Six multipliers, three by NetAdapt and two by NAS, two seeds each.
+        assert len(trained) == 22
+    assert searched[:3] == ['0.85', '0.7', '0.55']
+    full_us = oracle_latency(seed.spec)
+    assert searched[3:5] == [full_us, pytest.approx(0.7 * full_us)]
+    page = (out / 'frontier.md').read_text()
+    assert page.count('| NetAdapt') == 3 and page.count('| NAS') == 2
+    assert (out / 'frontier.png').stat().st_size > 1000
+    assert load_spec(out / 'nas_1' / 'best.json') == seed.spec
