@@ -1,5 +1,6 @@
 # `make demo`: from a bare machine with Python >= 3.10 to a trained and tested detector.
 # `make test`, `make lint`: what CI runs. `make onedl-test`: the tests on the other stack.
+# `make docs`: the documentation as a site, in work_dirs/site.
 # `make web`: the page that runs models in browsers, by Node.js.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ DEMO_WORK = work_dirs/$(DEMO)
 
 PAGE = mmnv3/deploy/page/index.html
 
-.PHONY: demo install lint onedl-test test web
+.PHONY: demo docs install lint onedl-test results test web
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo_data.py --out $(DEMO_DATA)
@@ -33,6 +34,14 @@ test: $(INSTALLED)
 # The same on the OneDL forks.
 onedl-test:
 	$(MAKE) test STACK=onedl VENV=.venv-onedl
+
+# Hours, which can be interrupted: what README's table tells, measured here.
+results: $(INSTALLED)
+	$(BIN)/python -m studies.results
+
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

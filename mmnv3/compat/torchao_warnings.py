@@ -11,7 +11,8 @@ from types import ModuleType
 
 def hide_enum_warnings(pytree: ModuleType) -> None:
     """Leaves those records out of the log of ``torch.utils._pytree``."""
-    pytree.log.addFilter(_is_other)
+    # Its `log`, which PyTorch 2.6 has not yet.
+    logging.getLogger(pytree.__name__).addFilter(_is_other)
 
 
 def _is_other(record: logging.LogRecord) -> bool:

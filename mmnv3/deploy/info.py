@@ -59,6 +59,8 @@ _SINCE_0_2 = ('steps', 'clip_after_nms', 'align_corners', 'mask_threshold')
 class ModelInfo:
     """How to feed an exported model and what to make of its outputs.
 
+    The five about detections are None for other tasks.
+
     Attributes:
         task: ``'detection'``, ``'segmentation'``, ``'classification'`` or ``'plain'``.
         classes: Names of the classes, in the order of the outputs.
@@ -85,8 +87,6 @@ class ModelInfo:
             class instead.
         mask_threshold: Of two classes that share one logit, the second is where its
             probability is more than this. None where every class has logits.
-
-        The five about detections are None for other tasks.
     """
 
     task: str
