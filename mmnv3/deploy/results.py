@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.errors import NotFiniteError, Remark
-from mmnv3.models.nms import progressive_nms
+from mmnv3.models.nms import array_nms
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
@@ -70,7 +71,6 @@ class Classification:
 Result = Detections | Segmentation | Classification
 
 
-@torch.inference_mode()
 def finish(
     outputs: dict[str, np.ndarray],
     info: ModelInfo,
@@ -110,7 +110,7 @@ def _is_sick(name: str, values: np.ndarray) -> bool:
     if name == 'mask':
         return bool((values < 0).any())
     # Quicker than to ask each: of numbers with NaN the least is NaN.
-    return values.dtype.kind == 'f' and bool(values.size and np.isnan(values.min()))
+    return values.dtype.kind == 'f' and bool(values.size) and math.isnan(values.min())
 
 
 def _without_nan(
@@ -149,20 +149,13 @@ def _detections(
         boxes, scores, labels = boxes[found], scores[found], outputs['labels'][found]
         labels = labels.astype(np.int64)
     else:
-        every_box = torch.from_numpy(boxes)
-        boxes, scores, labels = (
-            part.numpy()
-            for part in progressive_nms(
-                torch.from_numpy(scores),
-                lambda anchors: every_box[anchors],
-                **info.suppression,
-            )
-        )
-    finite = np.isfinite(boxes).all(1)
-    if not finite.all():
+        boxes, scores, labels = array_nms(boxes, scores, **info.suppression)
+    if not info.clip_after_nms:  # What is clipped is finite.
+        finite = np.isfinite(boxes).all(1)
         boxes, scores, labels = boxes[finite], scores[finite], labels[finite]
-    scale = np.divide(info.content_size(size), size)
-    boxes = boxes / np.tile(scale, 2).astype(np.float32)
+    content = info.content_size(size)
+    across, down = content.width / size.width, content.height / size.height
+    boxes = boxes / np.array([across, down, across, down], np.float32)
     return Detections(boxes, scores, labels, info.classes)
 
 

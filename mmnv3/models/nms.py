@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,6 @@ from torchvision import ops
 
 from mmnv3.size import Size
 
-# For eager use: torchvision.ops.nms checks a few things first, which costs as much as a
-# short list.
-nms = torch.ops.torchvision.nms.default
-
 # Candidates sorted and decoded at first, as a multiple of the detections wanted, and
 # the growth of their number where that is too few. Trained detectors mostly need two to
 # four times; where there are few classes, cluttered pictures fill the list with boxes
@@ -26,13 +23,13 @@ _POOL = 4
 _POOL_OF_FEW_CLASSES = 16
 _FEW_CLASSES = 4
 
-# Candidates that are suppressed at first, as a multiple of the detections wanted. Pairs
-# count: where all survive, this takes a third of the time of twice as many.
-_FIRST = 1.25
+# Pixels. Areas of what reaches out further have no number.
+_FARTHEST = float(np.finfo(np.float32).max)
 
-# Pixels. Boxes that reach further out, which only a broken network's do, overlap as if
-# they ended there: the digits of the others would not survive them.
-_FAR = 1e6
+# Candidates that are suppressed at first, as a multiple of the detections wanted, and
+# the most and the least of a later block.
+_FIRST = 1.25
+_MOST, _LEAST = 512, 32
 
 
 def suppression(test_cfg: Mapping, window: Size) -> dict[str, Any]:
@@ -55,13 +52,90 @@ def progressive_nms(
     scores: Tensor,
     decode: Callable[[Tensor], Tensor],
     *,
+    window: Size | None = None,
+    **settings: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Detections of one image, by :func:`first_survivors`.
+
+    All but the choice of candidates is done by the CPU, wherever the scores are.
+
+    Args:
+        scores: Of every anchor and class, (N, C).
+        decode: Gives the boxes, (K, 4), of anchors by their indices, (K,).
+        window: See :func:`first_survivors`.
+        **settings: Its other settings.
+
+    Returns:
+        Boxes (M, 4), scores (M,) falling, and classes (M,). Of equal scores the lower
+        class comes first, and in it the earlier anchor.
+    """
+    num_classes = scores.size(1)
+    flat = scores.detach().flatten()
+    if flat.dtype not in (torch.float32, torch.float64):
+        flat = flat.float()  # NumPy knows no bfloat16.
+    there = partial(flat.new_tensor, dtype=torch.long)
+    survivors = first_survivors(
+        partial(_highest, flat.numpy(), num_classes)
+        if flat.device.type == 'cpu'
+        else partial(_highest_there, flat),
+        lambda anchors: decode(there(anchors)).detach().cpu().double().numpy(),
+        num_classes,
+        window=window,
+        **settings,
+    )
+    index = there(survivors)
+    boxes = decode(index // num_classes)
+    if window is not None:
+        boxes = clip_boxes(boxes, window)
+    return boxes, flat[index], index % num_classes
+
+
+def array_nms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    *,
+    window: Size | None = None,
+    **settings: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What :func:`progressive_nms` does, of arrays.
+
+    Args:
+        boxes: Of every anchor, (N, 4).
+        scores: Of every anchor and class, (N, C).
+        window: See :func:`first_survivors`.
+        **settings: Its other settings.
+
+    Returns:
+        Boxes (M, 4), scores (M,) and classes (M,), in the order of
+        :func:`progressive_nms`.
+    """
+    num_classes = scores.shape[1]
+    values = scores.reshape(-1)
+    survivors = first_survivors(
+        partial(_highest, values, num_classes),
+        boxes.__getitem__,
+        num_classes,
+        window=window,
+        **settings,
+    )
+    found = boxes[survivors // num_classes]
+    if window is not None:
+        found = _clip(found, window)
+    return found, values[survivors], survivors % num_classes
+
+
+def first_survivors(
+    highest: Callable[[int, float], tuple[np.ndarray, np.ndarray, bool]],
+    decode: Callable[[np.ndarray], np.ndarray],
+    num_classes: int,
+    *,
     iou_threshold: float,
     score_threshold: float,
     max_num: int,
     per_class: int = -1,
     window: Size | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Detections of one image, by suppression that stops when it has enough.
+) -> np.ndarray:
+    """The best detections of one image, by suppression that stops when it has enough.
 
     Greedy suppression visits candidates by falling score, and a candidate never affects
     one that scored higher. So the best ``max_num`` detections follow from a prefix of
@@ -72,12 +146,17 @@ def progressive_nms(
     those of a network that diverged, pass no threshold.
 
     Two lengths grow. The pool is what is sorted and decoded, a few operations on
-    everything at once; the prefix is what is suppressed, where the pairs count. All but
-    the choice of the pool is done by the CPU, wherever the scores are.
+    everything at once; the prefix is what is suppressed, where the pairs count. All of
+    it is NumPy's work: after a network, whose weights have displaced all else from the
+    processor's caches, its functions take a quarter of the time of PyTorch's, and a
+    suppression in C++ that is called once takes as long as these.
 
     Args:
-        scores: Of every anchor and class, (N, C).
+        highest: Finds at least so many of the scores that come first, or all that are
+            more than a threshold: their places (``anchor * num_classes + class``), in
+            any order, the scores, and whether they are all.
         decode: Gives the boxes, (K, 4), of anchors by their indices, (K,).
+        num_classes: Classes of each anchor.
         iou_threshold: A box is dropped when it overlaps a better one of its class by
             more than this.
         score_threshold: Candidates score more than this.
@@ -89,82 +168,74 @@ def progressive_nms(
             as they were decoded.
 
     Returns:
-        Boxes (M, 4), scores (M,) falling, and classes (M,). Of equal scores the lower
-        class comes first, and in it the earlier anchor.
+        Their places, by falling score; of equal ones the lower class comes first, and
+        in it the earlier anchor.
     """
-    num_classes = scores.size(1)
-    flat = scores.detach().flatten()
-    if flat.dtype not in (torch.float32, torch.float64):
-        flat = flat.float()  # NumPy knows no bfloat16.
     size = max_num * (_POOL if num_classes > _FEW_CLASSES else _POOL_OF_FEW_CLASSES)
     while True:
-        index, complete = _highest(flat, num_classes, size, score_threshold)
-        found = flat[index]
-        places = index.cpu().numpy()
-        labels, anchors = places % num_classes, places // num_classes
-        # Sorted in NumPy, which takes a fifth of PyTorch's time for a few hundred.
-        order = _ranked(found.cpu().numpy(), labels, anchors)
+        places, scores, complete = highest(size, score_threshold)
+        places = places[_ranked(scores, places, num_classes)]
+        labels = places % num_classes
         if per_class > 0:
-            order = order[_rank_within(labels[order]) < per_class]
-        picked = torch.from_numpy(order)
-        boxes = decode(index[picked] // num_classes)
-        corners = boxes.detach().cpu().numpy().astype(np.float64)
-        if np.isnan(corners.sum()):
-            whole = np.flatnonzero(~np.isnan(corners).any(1))
-            boxes, picked = boxes[torch.from_numpy(whole)], picked[whole]
-            corners, order = corners[whole], order[whole]
-        if window is None:
-            keep = _class_nms(corners, labels[order], iou_threshold, max_num)
-        else:
-            boxes = clip_boxes(boxes, window)
-            left = has_area(boxes).cpu().numpy()
-            keep = _survivors(corners, labels[order], left, iou_threshold, max_num)
+            first = _rank_within(labels) < per_class
+            places, labels = places[first], labels[first]
+        boxes = decode(places // num_classes).astype(np.float64)
+        if not math.isfinite(boxes.sum()):
+            whole = ~np.isnan(boxes).any(1)
+            places, labels, boxes = places[whole], labels[whole], boxes[whole]
+            boxes = np.clip(boxes, -_FARTHEST, _FARTHEST)
+        keep = _survivors(boxes, labels, window, iou_threshold, max_num)
         if len(keep) == max_num or complete:
-            kept = torch.from_numpy(keep)
-            picked = picked[kept]
-            return boxes[kept], found[picked], index[picked] % num_classes
+            return places[keep]
         size *= _POOL
 
 
 def _highest(
-    scores: Tensor, num_classes: int, size: int, threshold: float
-) -> tuple[Tensor, bool]:
-    """Finds the scores that come first.
+    values: np.ndarray, num_classes: int, size: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Finds the scores that come first; see :func:`first_survivors`.
 
     Args:
-        scores: Of all anchors and classes, (N * C,).
+        values: Of all anchors and classes, (N * C,).
         num_classes: C.
         size: How many are wanted.
         threshold: They are more than this.
 
     Returns:
-        Indices, in any order, of the scores that come first, at least ``size`` of them
-        or all that pass the threshold; and whether they are all. None is NaN. Of equal
-        ones the lower class comes first, and in it the earlier anchor (on another
-        device than the CPU any).
+        Places, in any order, of the scores that come first, at least ``size`` of them
+        or all that pass the threshold; the scores; and whether they are all. None is
+        NaN. Of equal ones the lower class comes first, and in it the earlier anchor.
     """
-    if scores.device.type != 'cpu':
-        scores = scores.masked_fill(scores.isnan(), -math.inf)
-        size = min(size, len(scores))
-        if not size:
-            return scores.new_zeros(0, dtype=torch.long), True
-        best, index = scores.topk(size)
-        passing = int((best > threshold).sum())
-        return index[:passing], passing < size or size == len(scores)
     # A limit is guessed from a sample: comparing all with it takes a tenth of the time
     # that ranking them does.
-    values = scores.numpy()
     limit = _guess_limit(values, num_classes, size)
-    if limit <= threshold:
-        return torch.from_numpy(np.flatnonzero(values > threshold)), True
-    above = np.flatnonzero(values > limit)
-    if len(above) < size:
+    complete = limit <= threshold
+    above = np.flatnonzero(values > (threshold if complete else limit))
+    if not complete and len(above) < size:
         # Many may be equal to it, as all are of a network that has learnt nothing.
         equal = _first_equal(values, num_classes, limit, size - len(above))
         above = np.concatenate([above, equal])
-    if len(above) < size:
-        return _highest(scores, num_classes, _POOL * size, threshold)
-    return torch.from_numpy(above), False
+        if len(above) < size:
+            return _highest(values, num_classes, _POOL * size, threshold)
+    return above, values[above], complete
+
+
+def _highest_there(
+    scores: Tensor, size: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Does what :func:`_highest` does on the device where scores are, (N * C,).
+
+    Of equal ones any may come first.
+    """
+    size = min(size, len(scores))
+    # Of nothing there is no highest.
+    best, places = scores.masked_fill(scores.isnan(), -math.inf).topk(size)
+    passing = int((best > threshold).sum())
+    return (
+        places[:passing].cpu().numpy(),
+        best[:passing].cpu().numpy(),
+        passing < size or size == len(scores),
+    )
 
 
 def _first_equal(
@@ -193,35 +264,35 @@ def _guess_limit(values: np.ndarray, num_classes: int, size: int) -> float:
     while math.gcd(step, num_classes) > 1:  # All classes take part.
         step += 1
     sample = np.sort(values[::step])
-    if len(sample) and np.isnan(sample[-1]):
+    if len(sample) and math.isnan(sample[-1]):
         sample = sample[~np.isnan(sample)]
     rank = math.ceil(_MARGIN_FACTOR * size / step) + _MARGIN
     return float(sample[-rank]) if step > 1 and rank < len(sample) else -math.inf
 
 
-def _ranked(scores: np.ndarray, labels: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+def _ranked(scores: np.ndarray, places: np.ndarray, num_classes: int) -> np.ndarray:
     """The order by falling score; of equal ones by class, and in it by anchor."""
-    order = np.argsort(-scores, kind='stable')
+    order = np.argsort(-scores)
     ordered = scores[order]
     if (ordered[1:] == ordered[:-1]).any():
-        order = np.lexsort((anchors, labels, -scores))
+        order = np.lexsort((places // num_classes, places % num_classes, -scores))
     return order
 
 
 def _survivors(
     boxes: np.ndarray,
     labels: np.ndarray,
-    left: np.ndarray,
+    window: Size | None,
     iou_threshold: float,
     max_num: int,
 ) -> np.ndarray:
-    """The first ``max_num`` detections, of which something is left when clipped.
+    """The first ``max_num`` detections.
 
     Args:
         boxes: Not clipped, (K, 4) float64, by falling score.
         labels: Their classes, (K,).
-        left: Whether something is left of each, (K,).
-        iou_threshold: See :func:`progressive_nms`.
+        window: Of a detection something is left when it is clipped to it.
+        iou_threshold: See :func:`first_survivors`.
         max_num: The same.
 
     Returns:
@@ -230,11 +301,22 @@ def _survivors(
     wanted = max_num
     while True:
         keep = _class_nms(boxes, labels, iou_threshold, wanted)
-        # As many of one class as of all.
-        found = keep[left[keep] & (_rank_within(labels[keep]) < max_num)]
+        if window is None:
+            return keep
+        corners = _clip(boxes[keep], window)
+        left = (corners[:, 2:] > corners[:, :2]).all(1)
+        if wanted > max_num:  # As many of one class as of all.
+            left &= _rank_within(labels[keep]) < max_num
+        found = keep[left]
         if len(found) >= max_num or len(keep) < wanted:
             return found[:max_num]
         wanted += max_num
+
+
+def _clip(boxes: np.ndarray, window: Size) -> np.ndarray:
+    """Does what :func:`clip_boxes` does with an array."""
+    limits = np.array([*window, *window], boxes.dtype)
+    return np.minimum(np.maximum(boxes, 0), limits)
 
 
 def clip_boxes(boxes: Tensor, window: Size) -> Tensor:
@@ -257,37 +339,88 @@ def has_area(boxes: Tensor) -> Tensor:
 def _class_nms(
     boxes: np.ndarray, labels: np.ndarray, iou_threshold: float, max_num: int
 ) -> np.ndarray:
-    """The first ``max_num`` survivors of one suppression for all classes.
+    """The first ``max_num`` survivors of suppression within each class.
 
-    Each class is moved to a place of its own, in double precision, since the move would
-    cost single precision the digits that decide overlaps close to the threshold. What
-    survived a shorter prefix stands, and only what follows is tried against it.
+    Blocks of candidates are tried against all that survived before them, and then among
+    themselves.
 
     Args:
         boxes: (K, 4) float64, by falling score.
         labels: Their classes, (K,).
-        iou_threshold: See :func:`progressive_nms`.
+        iou_threshold: See :func:`first_survivors`.
         max_num: The same.
 
     Returns:
         Indices, rising.
     """
-    count = len(boxes)
-    if not count:
-        return np.zeros(0, np.int64)
-    near = np.clip(boxes, -_FAR, _FAR)
-    near += labels[:, None] * (near.max() - near.min() + 1)
-    moved = torch.from_numpy(near)
-    # They are in order already.
-    falling = torch.arange(count, 0, -1, dtype=torch.float64)
-    end = min(math.ceil(_FIRST * max_num), count)
-    keep = nms(moved[:end], falling[:end], iou_threshold)
-    while len(keep) < max_num and end < count:
-        # So far as suffices if as many survive as before, and a little further.
-        begin, end = end, min(math.ceil(1.1 * end * max_num / len(keep)), count)
-        tried = torch.cat([keep, torch.arange(begin, end)])
-        keep = tried[nms(moved[tried], falling[tried], iou_threshold)]
-    return keep[:max_num].numpy()
+    corners = np.ascontiguousarray(boxes.T)
+    keep = np.zeros(0, np.int64)
+    begin, block = 0, _FIRST * max_num
+    while begin < len(boxes) and len(keep) < max_num:
+        end = begin + math.ceil(min(max(block, _LEAST), _MOST))
+        fresh = np.arange(begin, min(end, len(boxes)))
+        if len(keep):
+            beaten = _overlap(corners, labels, keep, fresh, iou_threshold).any(0)
+            fresh = fresh[~beaten]
+        overlap = _overlap(corners, labels, fresh, fresh, iou_threshold)
+        keep = np.concatenate([keep, fresh[_first_apart(overlap)]])
+        # What suffices if as many survive as before, and a little more.
+        begin, block = end, 1.1 * end * (max_num - len(keep)) / len(keep)
+    return keep[:max_num]
+
+
+def _first_apart(overlap: np.ndarray) -> list[int]:
+    """Which of candidates overlap none that comes before and is among them.
+
+    Args:
+        overlap: Whether each overlaps each, (N, N).
+    """
+    # Sets of candidates are numbers, with a bit for each.
+    rows = np.packbits(overlap, axis=1, bitorder='little')
+    beaten, found = 0, []
+    for candidate, row in enumerate(rows):
+        if not beaten >> candidate & 1:
+            found.append(candidate)
+            beaten |= int.from_bytes(row.tobytes(), 'little')
+    return found
+
+
+def _overlap(
+    corners: np.ndarray,
+    labels: np.ndarray,
+    some: np.ndarray,
+    others: np.ndarray,
+    iou_threshold: float,
+) -> np.ndarray:
+    """Whether boxes of a class overlap by more than a threshold.
+
+    Args:
+        corners: x1, y1, x2 and y2 of all candidates, (4, K) float64.
+        labels: Their classes, (K,).
+        some: Indices, (M,).
+        others: Indices, (N,).
+        iou_threshold: Of intersection by union.
+
+    Returns:
+        For every pair, (M, N) bool.
+    """
+    left, top, right, bottom = corners[:, some, None]
+    left_, top_, right_, bottom_ = corners[:, others]
+    # In place, since fresh memory takes as long as the arithmetic.
+    both = np.minimum(right, right_)
+    both -= np.maximum(left, left_)
+    np.maximum(both, 0, out=both)
+    height = np.minimum(bottom, bottom_)
+    height -= np.maximum(top, top_)
+    np.maximum(height, 0, out=height)
+    both *= height
+    either = (right - left) * (bottom - top) + (right_ - left_) * (bottom_ - top_)
+    either -= both
+    with np.errstate(invalid='ignore'):  # Of boxes without area, which overlap none.
+        both /= either
+    overlap = labels[some, None] == labels[others]
+    overlap &= both > iou_threshold
+    return overlap
 
 
 def _rank_within(groups: np.ndarray) -> np.ndarray:

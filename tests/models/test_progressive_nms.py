@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import box_iou
+from torchvision.ops import batched_nms, box_iou
 
-from mmnv3.models.nms import _highest, progressive_nms
+from mmnv3.models.nms import _highest, array_nms, progressive_nms
 from mmnv3.size import Size
 
 
@@ -109,14 +109,43 @@ def test_the_highest_scores_are_found(num_classes: int, kind: str) -> None:
     first = first[~np.isnan(values[first])]
     for size in (1, 40, 400, 29_000, 40_000):
         for threshold in (-float('inf'), 0.3, 0.99, 2.0):
-            index, complete = _highest(scores, num_classes, size, threshold)
+            index, best, complete = _highest(values, num_classes, size, threshold)
             passing = first[values[first] > threshold]
+            assert np.array_equal(best, values[index])
             assert set(index.tolist()) == set(passing[: len(index)].tolist())
             assert len(index) == len(passing) if complete else len(index) >= size
     # Not many more than are wanted, where they differ.
     if kind == 'apart':
-        index, complete = _highest(scores, num_classes, 400, 0.01)
+        index, _, complete = _highest(values, num_classes, 400, 0.01)
         assert 400 <= len(index) < 2000 and not complete
+
+
+@pytest.mark.parametrize('kind', ['apart', 'ties', 'clutter', 'far apart'])
+@pytest.mark.parametrize('num_classes', [1, 3, 30])
+def test_arrays_are_suppressed_as_torchvision_does(num_classes: int, kind: str) -> None:
+    torch.manual_seed(0)
+    count = 1000
+    corners = torch.rand(count, 2) * (3e4 if kind == 'far apart' else 300)
+    if kind == 'clutter':  # A few objects, each found a hundred times.
+        corners = corners[:20].repeat(count // 20, 1) + 5 * torch.rand(count, 2)
+    boxes = torch.cat((corners, corners + 20 + 20 * torch.rand(count, 2)), 1)
+    scores = torch.randperm(count * num_classes).view(count, num_classes).float()
+    if kind == 'ties':  # Of coordinates, so that overlaps equal the threshold.
+        boxes = (boxes / 5).round() * 5
+    labels = torch.arange(num_classes).repeat(count)
+    every = boxes.double().repeat_interleave(num_classes, 0)
+    for max_num, iou in ((1, 0.5), (100, 0.6), (100, 0.7), (1000, 0.35)):
+        kept = batched_nms(every, scores.flatten().double(), labels, iou)[:max_num]
+        found, best, classes = array_nms(
+            boxes.numpy(),
+            scores.numpy(),
+            iou_threshold=iou,
+            score_threshold=-1,
+            max_num=max_num,
+        )
+        assert np.array_equal(best, scores.flatten()[kept])
+        assert np.array_equal(classes, labels[kept])
+        assert np.array_equal(found, boxes[kept // num_classes])
 
 
 class OnMps(torch.Tensor):
@@ -194,9 +223,10 @@ def test_clips_after_suppression_as_the_original(max_num: int, ties: bool) -> No
         assert torch.equal(best, scores[places, labels])
 
 
-def test_a_box_without_end_leaves_the_others_their_digits() -> None:
+@pytest.mark.parametrize('far', [1e7, 1e30, float('inf')])
+def test_a_box_without_end_leaves_the_others_their_digits(far: float) -> None:
     boxes = torch.tensor(
-        [[0.0, 0, 10, 10], [0, 0, 10, 11], [-1e30, -1e30, 1e30, 1e30], [5, 5, 9, 9]]
+        [[0.0, 0, 10, 10], [0, 0, 10, 11], [-far, -far, far, far], [5, 5, 9, 9]]
     )
     scores = torch.tensor([[0.9, 0.1], [0.8, 0.7], [0.6, 0.5], [0.2, 0.4]])
     _, best, labels = progressive_nms(
