@@ -6,7 +6,7 @@ OpenMMLab: exported files carry their steps with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any
@@ -21,6 +21,15 @@ from mmnv3.size import Size
 
 # No step of a file makes a longer side, in pixels; OpenCV's own functions stop there.
 _LONGEST = 2**15 - 1
+
+# Pictures whose sizes steps are tried on, to see whether they make them all alike.
+_PROBES = (
+    Size(640, 480),
+    Size(480, 640),
+    Size(500, 500),
+    Size(2048, 100),
+    Size(9, 900),
+)
 
 # mmcv's names, and TensorFlow 1's one way.
 INTERPOLATIONS: dict[str, dict[str, Any]] = {
@@ -62,11 +71,11 @@ class Resize:
     backend: str = 'cv2'
 
     def output_size(self, size: Size) -> Size:
-        """What becomes of a picture's size."""
+        """What becomes of a picture's size, of whose sides none vanishes."""
         if not self.keep_ratio:
             return self.size
         factor = min(max(self.size) / max(size), min(self.size) / min(size))
-        return Size(*(int(side * factor + 0.5) for side in size))
+        return Size(*(max(int(side * factor + 0.5), 1) for side in size))
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Resizes a picture, (H, W, 3) uint8."""
@@ -91,15 +100,15 @@ class ResizeEdge:
     backend: str = 'cv2'
 
     def output_size(self, size: Size) -> Size:
-        """What becomes of a picture's size."""
+        """What becomes of a picture's size, of whose sides none vanishes."""
         width, height = size
         if (
             self.edge == 'width'
             or (self.edge == 'short' and width < height)
             or (self.edge == 'long' and width > height)
         ):
-            return Size(self.scale, int(self.scale * height / width))
-        return Size(int(self.scale * width / height), self.scale)
+            return Size(self.scale, max(int(self.scale * height / width), 1))
+        return Size(max(int(self.scale * width / height), 1), self.scale)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Resizes a picture, (H, W, 3) uint8."""
@@ -187,6 +196,15 @@ def output_size(steps: Iterable[Step], size: Size) -> Size:
 def content_size(steps: Iterable[Step], size: Size) -> Size:
     """The size that a picture itself has among what steps pad it with."""
     return output_size((step for step in steps if not isinstance(step, Pad)), size)
+
+
+def common_size(steps: Sequence[Step]) -> Size | None:
+    """The size that steps bring all pictures to, or None."""
+    if steps and all(isinstance(step, Pad) and step.size for step in steps):
+        # Larger pictures do not fit.
+        return output_size(steps, Size(1, 1))
+    sizes = {output_size(steps, size) for size in _PROBES}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:

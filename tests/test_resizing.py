@@ -12,6 +12,8 @@ from mmnv3.engine.config import picture_steps
 from mmnv3.resizing import (
     INTERPOLATIONS,
     CenterCrop,
+    Resize,
+    ResizeEdge,
     content_size,
     output_size,
     picture_size,
@@ -104,3 +106,10 @@ def test_tensorflow_reads_without_a_shift_by_hand() -> None:
 
 def test_the_transform_and_the_step_are_tensorflows() -> None:
     check(MMDET, dict(type='mmnv3.ResizeTF', scale=(64, 48)))
+
+
+def test_no_side_of_a_thin_picture_vanishes() -> None:
+    line = np.zeros((1, 400, 3), np.uint8)
+    assert Resize(Size(20, 20), keep_ratio=True)(line).shape == (1, 20, 3)
+    assert ResizeEdge(20, 'long')(line).shape == (1, 20, 3)
+    assert ResizeEdge(20, 'long')(line.transpose(1, 0, 2)).shape == (20, 1, 3)

@@ -64,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='suppress boxes, or choose the class of every pixel, inside the file',
     )
     parser.add_argument(
+        '--with-preprocess',
+        action='store_true',
+        help='take an RGB picture of any size as it is, and give boxes, classes or a '
+        'mask of that picture; includes --with-postprocess',
+    )
+    parser.add_argument(
         '--precision',
         choices=PRECISIONS,
         default='fp32',
@@ -103,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.with_postprocess,
         args.precision,
         args.calib,
+        args.with_preprocess,
     )
     width, height = info.size
     Console(stderr=True, highlight=False, markup=False).print(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.deploy.pipeline import prepare_picture
+from mmnv3.deploy.pipeline import file_input
 from mmnv3.errors import UserError
 from mmnv3.pictures import list_files, read_picture
 
@@ -15,6 +16,8 @@ from mmnv3.pictures import list_files, read_picture
 _PICTURES = 200
 # Fewer than these are likely to miss what the model will see.
 _LEAST = 8
+# Pixels of a picture's longer side, where as a whole they are kept in memory.
+_LONGEST = 1024
 
 
 def check_calibration(folder: str | Path | None) -> None:
@@ -41,7 +44,8 @@ def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
         info: What the model takes.
 
     Returns:
-        Normalised batches, float32 of ``info.input_shape``, of at most 200 pictures.
+        Normalised batches, float32 of ``info.input_shape``, of at most 200 pictures;
+        or these themselves, (H, W, 3) uint8 RGB, where the model takes them.
 
     Raises:
         UserError: When there is no such folder, or when it has fewer than 8 pictures.
@@ -57,7 +61,7 @@ def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
         if len(prepared) == _PICTURES:
             break
         try:
-            prepared[path] = prepare_picture(read_picture(path), info)
+            prepared[path] = file_input(_not_huge(read_picture(path), info), info)
         except UserError:
             continue
     least = max(_LEAST, info.batch)
@@ -68,9 +72,20 @@ def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
         )
     pictures, batch = list(prepared.values()), info.batch
     return [
-        np.stack(pictures[start : start + batch])
+        # One of any size stands for itself.
+        np.concatenate(pictures[start : start + batch])
+        if batch > 1
+        else pictures[start]
         for start in range(0, len(pictures) - batch + 1, batch)
     ]
+
+
+def _not_huge(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """A picture, made smaller where hundreds of its size would fill the memory."""
+    factor = _LONGEST / max(picture.shape[:2])
+    if not info.takes_pictures or factor >= 1:
+        return picture
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def noise_batches(info: ModelInfo, count: int = 4) -> list[np.ndarray]:
@@ -81,9 +96,12 @@ def noise_batches(info: ModelInfo, count: int = 4) -> list[np.ndarray]:
         count: Batches.
 
     Returns:
-        The same normally distributed values at every call.
+        The same values at every call, normally distributed or of pixels.
     """
     random = np.random.default_rng(0)
+    if info.takes_pictures:
+        shape = *info.size[::-1], 3
+        return [random.integers(0, 256, shape, np.uint8) for _ in range(count)]
     return [
         random.standard_normal(info.input_shape).astype(np.float32)
         for _ in range(count)

@@ -23,8 +23,10 @@ from mmnv3.deploy.graph import (
     ExportGraph,
     SegmentationGraph,
     build_graph,
+    graph_class,
 )
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
+from mmnv3.deploy.picture_graph import PictureGraph
 from mmnv3.deploy.quantization import halve, quantize
 from mmnv3.deploy.runtime import FORMATS
 from mmnv3.engine.build import build_model
@@ -39,25 +41,30 @@ from mmnv3.engine.hooks.nan_hook import not_finite
 from mmnv3.errors import UserError
 from mmnv3.files import temporary_folder, whole_or_absent
 from mmnv3.optional import require
+from mmnv3.size import Size
 from mmnv3.tasks import DETECTION
 
+# What is exported.
+Graph = ExportGraph | PictureGraph
 
-def _trace(graph: ExportGraph) -> ExportedProgram:
+
+def _trace(graph: Graph) -> ExportedProgram:
     """PyTorch's own form of an exported graph.
 
     `Conv2dSame` pads the picture where there might be gradients. Runtimes take that
     into their convolutions, whose kernels then are no larger than they must be.
     """
+    shapes = graph.dynamic_shapes() if isinstance(graph, PictureGraph) else None
     with torch.enable_grad():
-        return torch.export.export(graph, (graph.example(),))
+        return torch.export.export(graph, (graph.example(),), dynamic_shapes=shapes)
 
 
-def _write_pytorch(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
+def _write_pytorch(graph: Graph, info: ModelInfo, path: Path) -> None:
     extra = {EXTRA_FILE: json.dumps(info.to_strings())}
     torch.export.save(_trace(graph), path, extra_files=extra)
 
 
-def _write_onnx(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
+def _write_onnx(graph: Graph, info: ModelInfo, path: Path) -> None:
     onnx = require('onnx', 'onnx')
     require('onnxscript', 'onnx')
     traced = _trace(graph)
@@ -92,10 +99,12 @@ def _global_average(traced: ExportedProgram) -> dict[Callable, Callable]:
     return {pool: lambda x, output_size: opset18.GlobalAveragePool(x)}
 
 
-def _write_openvino(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
+def _write_openvino(graph: Graph, info: ModelInfo, path: Path) -> None:
     openvino = require('openvino', 'openvino')
     model = openvino.convert_model(
-        _trace(graph), input=list(info.input_shape), extension=[_openvino_nms()]
+        _trace(graph),
+        input=[-1 if side == '?' else side for side in info.file_input],
+        extension=[_openvino_nms()],
     )
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, name in zip(model.outputs, info.outputs, strict=True):
@@ -135,7 +144,7 @@ def _openvino_nms() -> Any:
 class _NamedOutputs(nn.Module):
     """A graph that returns its outputs by name, which LiteRT's signatures keep."""
 
-    def __init__(self, graph: ExportGraph) -> None:
+    def __init__(self, graph: Graph) -> None:
         super().__init__()
         # `graph` is taken by what tracing makes of this.
         self.network = graph
@@ -146,7 +155,11 @@ class _NamedOutputs(nn.Module):
         return dict(zip(self.network.outputs, found, strict=True))
 
 
-def _write_litert(graph: ExportGraph, info: ModelInfo, path: Path) -> None:
+def _write_litert(graph: Graph, info: ModelInfo, path: Path) -> None:
+    if info.takes_pictures:
+        raise UserError(
+            'LiteRT cannot take pictures of any size; leave preprocessing out'
+        )
     if info.postprocessed and info.task == DETECTION:
         raise UserError(
             'LiteRT has no suppression that can be exported; leave post-processing out'
@@ -172,7 +185,7 @@ _WRITERS = {
 
 
 def export_graph(
-    graph: ExportGraph, info: ModelInfo, out: str | Path, format_name: str
+    graph: Graph, info: ModelInfo, out: str | Path, format_name: str
 ) -> None:
     """Exports a graph; the file appears whole or not at all.
 
@@ -218,7 +231,7 @@ def check_ending(out: str | Path, format_name: str) -> None:
 
 
 def write_file(
-    graph: ExportGraph,
+    graph: Graph,
     info: ModelInfo,
     out: Path,
     format_name: str,
@@ -291,6 +304,33 @@ def describe_graph(graph: ExportGraph, model: Any) -> ModelInfo:
     )
 
 
+def build_picture_graph(
+    model: Any, size: Size, batch: int = 1
+) -> tuple[PictureGraph, ModelInfo]:
+    """A graph that takes a picture as it is, and its description.
+
+    Args:
+        model: What :func:`mmnv3.engine.build.build_model` returns.
+        size: Pixels of the network's input.
+        batch: Pictures of one call, of which there can be one.
+
+    Raises:
+        UserError: As :func:`describe_graph`, and for what a graph cannot do to
+            pictures of any size.
+    """
+    if batch != 1:
+        raise UserError(
+            f'a file that takes pictures of any size takes one a call, not {batch}; '
+            'leave the batch out'
+        )
+    # Classes are chosen when a map has the picture's size.
+    inside = graph_class(model).task == DETECTION
+    graph = build_graph(model, size, postprocess=inside)
+    info = describe_graph(graph, model)
+    info = replace(info, takes_pictures=True, postprocessed=True)
+    return PictureGraph(graph, info), info
+
+
 def _suppression(test_cfg: Mapping) -> dict:
     nms = {'type': 'nms', **test_cfg['nms']}
     if set(nms) != {'type', 'iou_threshold'} or nms['type'] != 'nms':
@@ -320,6 +360,7 @@ def export_config(
     postprocess: bool = False,
     precision: str = 'fp32',
     calibration: str | Path | None = None,
+    preprocess: bool = False,
 ) -> ModelInfo:
     """Exports the model of a config.
 
@@ -336,6 +377,8 @@ def export_config(
             ``'int8'`` is quantised by calibration.
         calibration: A folder of pictures like those that the model will see, which
             ``'int8'`` needs.
+        preprocess: Whether the file takes a picture as it is and does all with it, so
+            that it also does its post-processing inside.
 
     Returns:
         The description that the file carries.
@@ -345,9 +388,18 @@ def export_config(
     """
     check_ending(out, format_name)
     _check_precision(format_name, precision, calibration)
+    if preprocess and precision == 'int8':
+        raise UserError(
+            'a file that takes pictures has no int8; leave preprocessing or int8 out'
+        )
     model = build_model(config, options, checkpoint)
-    graph = build_graph(model, input_size(model.cfg, size), batch, postprocess)
-    info = describe_graph(graph, model)
+    shape = input_size(model.cfg, size)
+    graph: Graph
+    if preprocess:
+        graph, info = build_picture_graph(model, shape, batch)
+    else:
+        graph = build_graph(model, shape, batch, postprocess)
+        info = describe_graph(graph, model)
     batches = partial(read_batches, calibration or '', info)
     write_file(graph, info, Path(out), format_name, precision, batches)
     return replace(info, precision=precision)

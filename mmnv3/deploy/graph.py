@@ -228,8 +228,10 @@ class SegmentationGraph(ExportGraph):
         logits = (
             self._slide(image, self.windows) if self.windows else self._whole(image)
         )
-        if not self.postprocess:
-            return logits
+        return self.best_classes(logits) if self.postprocess else logits
+
+    def best_classes(self, logits: Tensor) -> Tensor:
+        """The best class of every pixel; see :meth:`forward`."""
         if self.mask_threshold is None:
             mask = logits.argmax(1).int()
         else:

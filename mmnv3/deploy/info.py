@@ -36,6 +36,14 @@ FINAL_OUTPUTS = {
     CLASSIFICATION: ('scores',),
 }
 
+# Those of a file that takes pictures as they are.
+PICTURE_OUTPUTS = {
+    **FINAL_OUTPUTS,
+    CLASSIFICATION: ('scores', 'labels'),
+}
+# Classes that a classifier names of a picture, the best.
+TOP = 5
+
 # Where the description stands in OpenVINO's files, and in PyTorch's and LiteRT's.
 # ONNX's have it among their properties.
 RT_INFO = 'mmnv3'
@@ -51,8 +59,14 @@ _LEAST_STD = 1e-6
 # half the size, and runtimes compute in what suits the processor, 16 bits or 32.
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
 
-# Fields that files of 0.1 do not have.
-_SINCE_0_2 = ('steps', 'clip_after_nms', 'align_corners', 'mask_threshold')
+# Fields that files of earlier releases do not have.
+_LATER = (
+    'steps',
+    'clip_after_nms',
+    'align_corners',
+    'mask_threshold',
+    'takes_pictures',
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,7 @@ class ModelInfo:
     Attributes:
         task: ``'detection'``, ``'segmentation'``, ``'classification'`` or ``'plain'``.
         classes: Names of the classes, in the order of the outputs.
-        input_shape: Shape of the input, (N, 3, H, W).
+        input_shape: Shape of the network's input, (N, 3, H, W).
         mean: Per channel, of pixels from 0 to 255 in ``channel_order``.
         std: Per channel; the input is (pixels - mean) / std.
         channel_order: ``'rgb'`` or ``'bgr'``.
@@ -74,6 +88,9 @@ class ModelInfo:
         precision: What it computes in, of :data:`PRECISIONS`.
         postprocessed: Whether suppression, or the choice of the best class, is part
             of the file.
+        takes_pictures: Whether the input is a picture as it is, (H, W, 3) uint8 RGB
+            of any size, so that all that is described here is part of the file, and
+            its outputs are about that picture.
         score_threshold: Detections score more than this.
         iou_threshold: A box is dropped when it overlaps a better one of its class by
             more than this.
@@ -99,6 +116,7 @@ class ModelInfo:
     palette: tuple[tuple[int, ...], ...] = ()
     precision: str = 'fp32'
     postprocessed: bool = False
+    takes_pictures: bool = False
     score_threshold: float | None = None
     iou_threshold: float | None = None
     max_detections: int | None = None
@@ -120,7 +138,14 @@ class ModelInfo:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
+        if self.takes_pictures:
+            return PICTURE_OUTPUTS[self.task]
         return (FINAL_OUTPUTS if self.postprocessed else OUTPUTS)[self.task]
+
+    @property
+    def file_input(self) -> tuple[int | str, ...]:
+        """Shape of what goes into the file, with ``'?'`` for sides of any length."""
+        return ('?', '?', 3) if self.takes_pictures else self.input_shape
 
     def is_stretched(self, picture: tuple[int, int]) -> bool:
         """Whether a picture of a size is stretched, since there are no steps."""
@@ -165,7 +190,7 @@ class ModelInfo:
             values = {
                 field.name: _freeze(json.loads(strings[field.name]))
                 for field in fields(cls)
-                if field.name in strings or field.name not in _SINCE_0_2
+                if field.name in strings or field.name not in _LATER
             }
             edge = None if 'steps' in values else json.loads(strings['resize_edge'])
         except (KeyError, TypeError, ValueError, RecursionError):
@@ -199,6 +224,8 @@ class ModelInfo:
             value = getattr(self, name)
             if not fits(value):
                 raise UserError(f'{name}={value!r} cannot be')
+        if self.takes_pictures and not (self.postprocessed and self.batch == 1):
+            raise UserError('what takes pictures takes one, and does all with it')
         if self.task == PLAIN:
             if self.postprocessed:
                 raise UserError('a plain network has nothing to post-process')
@@ -257,6 +284,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     'palette': _all(_is_colour),
     'precision': lambda value: value in PRECISIONS,
     'postprocessed': lambda value: isinstance(value, bool),
+    'takes_pictures': lambda value: isinstance(value, bool),
     'score_threshold': _is_optional_number,
     'iou_threshold': _is_optional_number,
     'max_detections': lambda value: value is None or _is_count(value),

@@ -66,8 +66,11 @@ class Pipeline:
 
         Returns:
             Float32 of the model's input shape. Places of the batch that have no
-            picture hold whatever they held.
+            picture hold whatever they held. Where the model takes pictures as they
+            are, the picture in RGB.
         """
+        if self.info.takes_pictures:
+            return file_input(pictures[0], self.info)
         info = self._info_for(picture_size(pictures[0]))
         batch = np.zeros(info.input_shape, np.float32) if out is None else out
         for picture, place in zip(pictures, batch):
@@ -113,11 +116,29 @@ class Pipeline:
         width, height = output_size(self.info.steps, picture)
         return replace(self.info, input_shape=(self.info.batch, 3, height, width))
 
-    def _buffer(self, picture: np.ndarray) -> np.ndarray:
+    def _buffer(self, picture: np.ndarray) -> np.ndarray | None:
+        if self.info.takes_pictures:
+            return None
         shape = self._info_for(picture_size(picture)).input_shape
         if self._input.shape != shape:
             self._input = np.zeros(shape, np.float32)
         return self._input
+
+
+def file_input(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """What goes into an exported file that takes one picture a call.
+
+    Args:
+        picture: (H, W, 3) uint8, BGR.
+        info: The file's description.
+
+    Returns:
+        The picture in RGB, or normalised as :func:`prepare_picture` does it, (1, 3, H,
+        W).
+    """
+    if info.takes_pictures:
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return prepare_picture(picture, info)[None]
 
 
 def prepare_picture(

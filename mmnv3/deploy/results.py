@@ -13,14 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.info import TOP, ModelInfo
 from mmnv3.errors import NotFiniteError, Remark
 from mmnv3.models.nms import array_nms
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
-
-# Classes that a classifier names, the best.
-_TOP = 5
 
 
 @dataclass(frozen=True)
@@ -153,16 +150,19 @@ def _detections(
     if not info.clip_after_nms:  # What is clipped is finite.
         finite = np.isfinite(boxes).all(1)
         boxes, scores, labels = boxes[finite], scores[finite], labels[finite]
-    content = info.content_size(size)
-    across, down = content.width / size.width, content.height / size.height
-    boxes = boxes / np.array([across, down, across, down], np.float32)
+    if not info.takes_pictures:
+        content = info.content_size(size)
+        across, down = content.width / size.width, content.height / size.height
+        boxes = boxes / np.array([across, down, across, down], np.float32)
     return Detections(boxes, scores, labels, info.classes)
 
 
 def _segmentation(
     outputs: dict[str, np.ndarray], info: ModelInfo, size: Size
 ) -> Segmentation:
-    if info.postprocessed:
+    if info.takes_pictures:
+        mask = outputs['mask']
+    elif info.postprocessed:
         width, height = info.content_size(size)
         mask = outputs['mask'][:height, :width]
     else:
@@ -205,13 +205,24 @@ def best_classes(logits: Tensor, info: ModelInfo) -> Tensor:
 def _classification(
     outputs: dict[str, np.ndarray], info: ModelInfo, size: Size
 ) -> Classification:
+    if info.takes_pictures:
+        return Classification(
+            outputs['scores'], outputs['labels'].astype(np.int64), info.classes
+        )
     scores = class_scores(outputs, info)
-    best, labels = scores.topk(min(_TOP, len(scores)))
+    best, labels = scores.topk(min(TOP, len(scores)))
     return Classification(best.numpy(), labels.numpy(), info.classes)
 
 
 def class_scores(outputs: Mapping[str, np.ndarray], info: ModelInfo) -> Tensor:
-    """A classifier's probabilities of every class, (…, C), by its outputs."""
+    """A classifier's probabilities of every class, (…, C), by its outputs.
+
+    Of those that a file does not name they are 0.
+    """
+    if info.takes_pictures:
+        best, labels = (torch.from_numpy(outputs[name]) for name in info.outputs)
+        every = best.new_zeros(*best.shape[:-1], len(info.classes))
+        return every.scatter(-1, labels.long(), best)
     if info.postprocessed:
         return torch.from_numpy(outputs['scores'])
     return torch.from_numpy(outputs['logits']).softmax(-1)

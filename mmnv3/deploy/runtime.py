@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from mmnv3.cpu import has_bf16
-from mmnv3.deploy.info import EXTRA_FILE, INPUT, PRECISIONS, RT_INFO, ModelInfo
+from mmnv3.deploy.info import (
+    EXTRA_FILE,
+    INPUT,
+    PRECISIONS,
+    RT_INFO,
+    TOP,
+    ModelInfo,
+)
 from mmnv3.deploy.torch_archive import load_program
 from mmnv3.errors import UserError, first_line
 from mmnv3.optional import require
@@ -48,28 +55,38 @@ class Runtime(ABC):
         """Runs the network.
 
         Args:
-            batch: Normalised pictures, float32 of ``info.input_shape``.
+            batch: Normalised pictures, float32 of ``info.input_shape``; or, where
+                ``info.takes_pictures``, one as it is, (H, W, 3) uint8 RGB.
 
         Returns:
             The outputs by name, as :mod:`mmnv3.deploy.graph` has them: ``boxes`` and
             ``scores``, or ``logits``; post-processed ``boxes``, ``scores`` and
-            ``labels``, ``mask``, or ``scores``.
+            ``labels``, ``mask``, or ``scores``. Of what takes pictures they are those
+            of :mod:`mmnv3.deploy.picture_graph`, with a leading axis for the one.
 
         Raises:
             UserError: For a batch of another shape or type, and when a file cannot be
                 run or gives something else than it says.
         """
-        wanted = self.info.input_shape
-        known = 2 if self.any_size else 4
-        fits = batch.ndim == 4 and batch.shape[:known] == wanted[:known]
-        if not fits or batch.dtype != np.float32:
+        info, shape = self.info, batch.shape
+        if info.takes_pictures:
+            wanted, kind = 'uint8 of the shape (H, W, 3)', 'uint8'
+            fits = batch.ndim == 3 and shape[2] == 3 and batch.size > 0
+            shape = 1, 3, *shape[:2]
+        else:
+            wanted, kind = f'float32 of the shape {info.input_shape}', 'float32'
+            known = 2 if self.any_size else 4
+            fits = batch.ndim == 4 and shape[:known] == info.input_shape[:known]
+        if not fits or batch.dtype != kind:
             raise UserError(
-                f'the model takes float32 of the shape {wanted}, and got '
-                f'{batch.dtype} of {batch.shape}'
+                f'the model takes {wanted}, and got {batch.dtype} of {batch.shape}'
             )
         try:
-            outputs = dict(zip(self.info.outputs, self._run(batch), strict=True))
-            _check_outputs(outputs, self.info, batch.shape)
+            found = self._run(batch)
+            if info.takes_pictures:
+                found = [output[None] for output in found]
+            outputs = dict(zip(info.outputs, found, strict=True))
+            _check_outputs(outputs, info, shape)
         except DamagedFile as error:
             raise DamagedFile(f'{self.path or "the model"}: {error}') from None
         except Exception as error:
@@ -82,7 +99,10 @@ class Runtime(ABC):
 
     def run_blank(self) -> None:
         """Runs the network on a picture of nothing, whose outputs are of no use."""
-        self(np.zeros(self.info.input_shape, np.float32))
+        if self.info.takes_pictures:
+            self(np.zeros((*self.info.size[::-1], 3), np.uint8))
+        else:
+            self(np.zeros(self.info.input_shape, np.float32))
 
     @abstractmethod
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -236,7 +256,10 @@ class OpenVINORuntime(Runtime):
         }
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
-        inputs = {node.get_any_name(): node.get_shape() for node in model.inputs}
+        inputs = {
+            node.get_any_name(): [str(side) for side in node.get_partial_shape()]
+            for node in model.inputs
+        }
         _check_input(path, self.info, inputs)
         # Its activations make numbers of NaN, so that its outputs would not tell.
         for node in model.get_ops():
@@ -430,13 +453,19 @@ def _check_input(path: Path, info: ModelInfo, inputs: Mapping[str, Sequence]) ->
     Raises:
         DamagedFile: When not.
     """
-    shapes = {name: tuple(map(str, shape)) for name, shape in inputs.items()}
-    if shapes != {INPUT: tuple(map(str, info.input_shape))}:
+    shapes = {name: tuple(map(_side, shape)) for name, shape in inputs.items()}
+    wanted = tuple(map(str, info.file_input))
+    if shapes != {INPUT: wanted}:
         told = ', '.join(f'{n} of {"x".join(shape)}' for n, shape in shapes.items())
         raise DamagedFile(
             f'{path} takes {told or "nothing"}, and its description says {INPUT} of '
-            f'{"x".join(map(str, info.input_shape))}; export the model again'
+            f'{"x".join(wanted)}; export the model again'
         )
+
+
+def _side(length: object) -> str:
+    """A side of an input's shape; ``'?'`` for what has a name or limits instead."""
+    return str(length) if str(length).isdecimal() else '?'
 
 
 def _check_outputs(
@@ -454,6 +483,7 @@ def _check_outputs(
     """
     count, (height, width) = batch[0], batch[2:]
     classes = len(info.classes)
+    named = min(TOP, classes) if info.takes_pictures else classes
     maps = 1 if info.mask_threshold is not None else classes
     shapes: dict[str, tuple[int, ...]] = {
         'mask': (count, height, width),
@@ -468,7 +498,7 @@ def _check_outputs(
         scores = one if info.postprocessed else (*one, classes)
         shapes |= {'boxes': (*one, 4), 'scores': scores, 'labels': one}
     else:
-        shapes['scores'] = count, classes
+        shapes |= {'scores': (count, named), 'labels': (count, named)}
     for name, found in outputs.items():
         wanted = shapes.get(name, found.shape)
         whole = name in ('mask', 'labels')

@@ -22,6 +22,7 @@ from mmnv3.resizing import (
     Resize,
     ResizeEdge,
     Step,
+    common_size,
     output_size,
 )
 from mmnv3.size import Size
@@ -38,15 +39,6 @@ _CLASSIFIER_SIZE = Size(224, 224)
 
 # What mmengine reads.
 _CONFIG_ENDINGS = ('.py', '.yaml', '.yml', '.json')
-
-# Pictures whose sizes steps are tried on, to see whether they make them all alike.
-_PROBES = (
-    Size(640, 480),
-    Size(480, 640),
-    Size(500, 500),
-    Size(2048, 100),
-    Size(9, 900),
-)
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
@@ -233,7 +225,7 @@ def pipeline_size(config: Config) -> Size | None:
         UserError: When the pipeline has a step that cannot be followed.
     """
     steps = _with_padding(config, _picture_steps(config))
-    return _common_size(steps)
+    return common_size(steps)
 
 
 def picture_steps(
@@ -254,7 +246,7 @@ def picture_steps(
     """
     steps = _picture_steps(config)
     _check_task(config, steps)
-    own = _common_size(_with_padding(config, steps))
+    own = common_size(_with_padding(config, steps))
     size = Size.of(size) if size else own
     if size and own and size != own:
         steps = _for_size(config, steps, own, size)
@@ -494,7 +486,7 @@ def _with_padding(config: Config, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         return steps
     size = shape and Size.of(tuple(shape)[::-1], 'data_preprocessor.test_cfg.size')
     step = Pad(size, divisor, value=(value,) * 3, normalized=True)
-    common = _common_size(steps)
+    common = common_size(steps)
     if common and step.output_size(common) == common:
         return steps
     if task == DETECTION and common:
@@ -503,15 +495,6 @@ def _with_padding(config: Config, steps: tuple[Step, ...]) -> tuple[Step, ...]:
             f'pad pictures of {common}; give a size that it divides, or set it to 1'
         )
     return *steps, step
-
-
-def _common_size(steps: Sequence[Step]) -> Size | None:
-    """The size that steps bring all pictures to, or None."""
-    if steps and all(isinstance(step, Pad) and step.size for step in steps):
-        # Larger pictures do not fit.
-        return output_size(steps, Size(1, 1))
-    sizes = {output_size(steps, size) for size in _PROBES}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _for_size(
@@ -524,7 +507,7 @@ def _for_size(
         else step
         for step in steps
     )
-    if _common_size(_with_padding(config, changed)) == size:
+    if common_size(_with_padding(config, changed)) == size:
         return changed
     if any(isinstance(step, CenterCrop) for step in steps):
         # More pixels than are left of a picture see the whole of it.

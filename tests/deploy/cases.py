@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.results import Detections
 from mmnv3.deploy.runtime import FORMATS
 from mmnv3.engine.build import build_model
 from mmnv3.models.nms import progressive_nms
@@ -126,3 +127,14 @@ def suppressed(found: dict[str, np.ndarray], info: ModelInfo) -> tuple[Tensor, .
     """Boxes, scores and labels by a file's description."""
     boxes, scores = (torch.from_numpy(found[name][0]) for name in ('boxes', 'scores'))
     return progressive_nms(scores, lambda index: boxes[index], **info.suppression)
+
+
+def check_same_boxes(found: Detections, expected: Detections) -> None:
+    """What scores the same but for rounding may change places."""
+    assert len(found.boxes) == len(expected.boxes)
+    if not len(found.boxes):
+        return
+    apart = np.abs(found.boxes[:, None] - expected.boxes).max(-1)
+    apart[found.labels[:, None] != expected.labels] = np.inf
+    assert apart.min(1).max() < 0.02
+    assert len(set(apart.argmin(1))) == len(found.boxes)
