@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help='then train what was found, and what it is compared with, by the '
         "config's whole schedule",
     )
+    parser.add_argument(
+        '--distill',
+        action='store_true',
+        help='let the seed teach proposals, the multiplier and what is trained at last',
+    )
     add_search_options(parser, 'netadapt_', 'proposals')
     return parser
 
@@ -107,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.criterion,
         args.compare_width,
         args.train_final,
+        args.distill,
         args.ray,
         args.backend,
         args.threads,

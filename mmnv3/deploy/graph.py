@@ -8,7 +8,7 @@ have the picture's size. Batch normalisation is folded into the kernels once for
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmnv3.deploy.info import FINAL_OUTPUTS, OUTPUTS, PLAIN, ModelInfo
+from mmnv3.engine.build import output_tensors
 from mmnv3.errors import UserError
 from mmnv3.models.nms import static_nms, suppression
 from mmnv3.models.ssdlite import anchor_size, flatten_maps
@@ -393,18 +394,10 @@ class PlainGraph(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Runs the module; several outputs become one, (1, numbers)."""
-        found = list(_tensors(self.module(x)))
+        found = list(output_tensors(self.module(x)))
         if len(found) == 1:
             return found[0]
         return torch.cat([output.flatten(1) for output in found], dim=1)
-
-
-def _tensors(found: Any) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-        return
-    for part in found:
-        yield from _tensors(part)
 
 
 def plain_info(graph: PlainGraph, precision: str = 'fp32') -> ModelInfo:

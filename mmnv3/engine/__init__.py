@@ -10,6 +10,7 @@ from mmnv3.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmnv3.engine.hooks.class_count_hook import ClassCountHook
 from mmnv3.engine.hooks.cls_visualization_hook import ClsVisualizationHook
 from mmnv3.engine.hooks.curves_hook import CurvesHook
+from mmnv3.engine.hooks.distillation_hook import DistillationHook
 from mmnv3.engine.hooks.keep_memory_hook import KeepMemoryHook
 from mmnv3.engine.hooks.nan_hook import StopAtNaNHook
 from mmnv3.engine.hooks.unfold_norms_hook import UnfoldNormsHook
@@ -28,6 +29,7 @@ __all__ = [
     'CocoMetricByName',
     'CurvesHook',
     'DetectionVisualizer',
+    'DistillationHook',
     'KeepMemoryHook',
     'LegendVisualizer',
     'StopAtNaNHook',

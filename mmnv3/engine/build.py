@@ -6,12 +6,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
-from torch import nn
+from torch import Tensor, nn
 
 from mmnv3.engine.checkpoints import (
     compare_states,
@@ -85,3 +86,12 @@ def quiet_logger() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def output_tensors(outputs: Any) -> Iterator[Tensor]:
+    """The tensors of whatever lists a model returns, in their order."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+        return
+    for part in outputs:
+        yield from output_tensors(part)

@@ -21,7 +21,7 @@ from mmnv3.arch import load_spec
 from mmnv3.engine.build import build_model
 from mmnv3.files import only_process
 from mmnv3.search.configs import Budget, config_network, with_spec
-from mmnv3.search.folder import identify
+from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.config_models import ConfigModel
 from mmnv3.search.latency.measuring import BUSY, measure_models, search_table
 from mmnv3.search.latency.price import config_price
@@ -31,6 +31,7 @@ from mmnv3.search.netadapt.outputs import (
     plot_search,
     train_final,
     write_found,
+    write_teacher,
     write_uniform,
 )
 from mmnv3.search.netadapt.proposals import proposals
@@ -87,6 +88,7 @@ class NetAdaptPlan:
         criterion: One of :data:`mmnv3.search.netadapt.search.CRITERIA`.
         compare_width: Whether to train the width multiplier that is as fast.
         train_final: One of :data:`mmnv3.search.netadapt.outputs.FINAL`, or None.
+        distill: Whether the seed teaches whatever is trained.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
         backend: Of the table that is kept.
         threads: Of one call, in it.
@@ -101,6 +103,7 @@ class NetAdaptPlan:
     criterion: str = 'ratio'
     compare_width: bool = True
     train_final: str | None = None
+    distill: bool = False
     ray: str | None = None
     backend: str = 'onnxruntime'
     threads: int = 1
@@ -124,6 +127,10 @@ def adapt_config(
         UserError: For what a person can mend; what was tried is kept.
     """
     table = _open_table(config, plan)
+    identity = identify(config, table)
+    if plan.distill:
+        config = write_teacher(config, state, Folder(plan.work_dir))
+        identity['distill'] = True
     price = config_price(config, table, plan.size)
     seed = config_network(config)
     seed_us = price(seed.spec)
@@ -141,7 +148,7 @@ def adapt_config(
             plan.work_dir,
             plan.delta or max(_LEAST_DELTA, (1 - target_us / seed_us) / _STEPS),
             plan.criterion,
-            identify(config, table),
+            identity,
             plan.ray,
             bar.console.print,
             lambda part: bar.update(shown, completed=part, visible=True),

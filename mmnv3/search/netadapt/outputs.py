@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmnv3.engine.config import read_config
 from mmnv3.engine.launch import build_runner, set_resume
 from mmnv3.errors import UserError
 from mmnv3.search.configs import beside_config, with_spec
+from mmnv3.search.folder import Folder
 from mmnv3.search.netadapt.comparison import FOLDER, thinnest_multiplier, uniform
 from mmnv3.search.netadapt.search import (
     FinishedStep,
@@ -21,11 +23,12 @@ from mmnv3.search.netadapt.search import (
     Point,
     step_name,
 )
-from mmnv3.search.trial import metric_name
+from mmnv3.search.trial import State, metric_name
 
 # Multipliers that the plot marks.
 WIDTHS = (0.35, 0.5, 0.75)
 FINAL = ('finetune', 'scratch')
+_TEACHER = 'mmnv3.DistillationHook'
 
 
 def write_found(
@@ -55,6 +58,30 @@ def write_uniform(config: Config, task: NetAdaptTask) -> Path:
     )
 
 
+def write_teacher(config: Config, state: State, folder: Folder) -> Config:
+    """Writes the seed as a teacher.
+
+    Args:
+        config: The seed's.
+        state: Its weights.
+        folder: Gets ``teacher.py`` and ``teacher.pth``.
+
+    Returns:
+        A config whose trainings learn from it.
+    """
+    folder.write_weights('teacher.pth', state)
+    with folder.writing('teacher.py') as partial:
+        partial.write_text(config.pretty_text, encoding='utf-8')
+    config = copy.deepcopy(config)
+    hook = dict(
+        type=_TEACHER,
+        config=str(folder.path.resolve() / 'teacher.py'),
+        checkpoint=str(folder.path.resolve() / 'teacher.pth'),
+    )
+    config.custom_hooks = [*(config.get('custom_hooks') or []), hook]
+    return config
+
+
 def _write(
     config: Config,
     task: NetAdaptTask,
@@ -71,6 +98,10 @@ def _write(
     folder.write_weights(f'{stem}.pth', folder.read_weights(weights))
     found = with_spec(config, spec, beside_config(f'{stem}.json'))
     found.pop('work_dir', None)
+    for hook in found.get('custom_hooks') or []:
+        if hook['type'] == _TEACHER:
+            hook.config = beside_config('teacher.py')
+            hook.checkpoint = beside_config('teacher.pth')
     with folder.writing(f'{stem}.py') as partial:
         partial.write_text(found.pretty_text, encoding='utf-8')
     return task.work_dir.resolve() / f'{stem}.py'

@@ -113,7 +113,9 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     config = read_config(str(detection_config))
     folder, console = tmp_path / 'work', Console(file=io.StringIO(), width=400)
-    plan = NetAdaptPlan(None, '0.98', Budget(1), folder, backend='pytorch')
+    plan = NetAdaptPlan(
+        None, '0.98', Budget(1), folder, distill=True, backend='pytorch'
+    )
     steps = adapt_config(config, build(config).state_dict(), plan, console)
     text = console.file.getvalue()
     # A tenth of what is cut would be less than the paper's hundredth.
@@ -122,6 +124,14 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     told = re.search(r'turns on this machine: the seed (\S+) ms, found (\S+)', text)
     assert float(told[2]) < float(told[1])
     assert f'python tools/train.py {folder}/found.py' in text
+    # The teacher goes where the folder goes.
+    (hook,) = [
+        hook
+        for hook in read_config(str(folder / 'found.py')).custom_hooks
+        if hook.type == 'mmnv3.DistillationHook'
+    ]
+    assert hook.config == f'{folder}/teacher.py'
+    build_model(hook.config, None, hook.checkpoint)
     (kept,) = (tmp_path / 'cache').rglob('pytorch-*.json')
     table = LatencyTable.load(kept)
     assert table == search_table(None, 'pytorch', 1)[0] and len(table.layers) > 50
