@@ -39,6 +39,7 @@ class DistillationHook(Hook):
 
     def __init__(self, config: str, checkpoint: str, weight: float = 1.0) -> None:
         self.config, self.checkpoint, self.weight = config, checkpoint, weight
+        self._covered: list[tuple[nn.Module, str]] = []
 
     def before_train(self, runner: Runner) -> None:
         """Reads the teacher, and has the model's loss ask it.
@@ -82,16 +83,14 @@ class DistillationHook(Hook):
 
         # Some heads are called, and of others the method.
         head.forward, model.loss = remember, taught
-        self._restore = lambda: (_forget(head, 'forward'), _forget(model, 'loss'))
+        self._covered = [(head, 'forward'), (model, 'loss')]
 
     def after_train(self, runner: Runner) -> None:
         """Leaves the model as it was."""
-        self._restore()
-
-
-def _forget(module: nn.Module, name: str) -> None:
-    """Uncovers a method of a module's class."""
-    module.__dict__.pop(name, None)
+        for module, name in self._covered:
+            # The method of its class is there again.
+            module.__dict__.pop(name, None)
+        self._covered = []
 
 
 def _check_shapes(
