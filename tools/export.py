@@ -20,6 +20,7 @@ from rich.console import Console
 
 from mmnv3 import arguments
 from mmnv3.deploy.export import FORMATS, export_config
+from mmnv3.deploy.fastest import AUTO
 from mmnv3.deploy.info import PRECISIONS
 from mmnv3.files import check_output
 
@@ -71,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         '--precision',
-        choices=PRECISIONS,
+        choices=[*PRECISIONS, AUTO],
         default='fp32',
         help='fp16: weights of 16 bits, in half the size; bf16: computed in bfloat16, '
-        'where the processor can; int8: the smallest, needs --calib; by default fp32',
+        'where the processor can; int8: the smallest, needs --calib; auto: what is the '
+        'fastest here; by default fp32',
     )
     parser.add_argument(
         '--calib',
@@ -113,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     width, height = info.size
     Console(stderr=True, highlight=False, markup=False).print(
-        f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels: '
+        f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels in '
+        f'{info.precision}: '
         f'{", ".join(info.outputs)}\nwritten to {out}'
     )
 

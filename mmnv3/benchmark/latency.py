@@ -23,6 +23,7 @@ from mmnv3.benchmark.machine import (
 from mmnv3.benchmark.models import find_models
 from mmnv3.benchmark.report import Bars, Chart, Report, check_plot, make_table
 from mmnv3.benchmark.timed_model import NETWORK, POST, STAGES, Request, TimedModel
+from mmnv3.deploy.fastest import AUTO
 from mmnv3.deploy.info import PRECISIONS
 from mmnv3.deploy.runtime import BACKENDS, check_backend, check_precision
 from mmnv3.errors import UserError
@@ -124,6 +125,11 @@ def benchmark_latency(
     numbers = list(PRECISIONS if 'all' in precisions else dict.fromkeys(precisions))
     for name in names:
         check_backend(name)
+    if AUTO in numbers:
+        raise UserError(
+            '--precision auto is what a benchmark is to tell: all times every one, and '
+            'names the fastest'
+        )
     for precision in numbers:
         check_precision(precision)
     runs = runs or _RUNS
@@ -177,7 +183,7 @@ def benchmark_latency(
         _chart(rows),
         describe_machine(threads, device),
         settings,
-        [_LEGEND, *_suppression_lines(rows)],
+        [_LEGEND, *_suppression_lines(rows), *_fastest_lines(rows)],
         notes,
     )
     report.publish(json_path, plot_path)
@@ -247,6 +253,20 @@ def _suppression_lines(rows: Sequence[LatencyRow]) -> list[str]:
         for row in rows
         if POST in row.stages_ms
     ]
+
+
+def _fastest_lines(rows: Sequence[LatencyRow]) -> list[str]:
+    """What is the fastest of each model that runs in several ways."""
+    lines = []
+    for model in dict.fromkeys(row.timed.request.model for row in rows):
+        own = [row for row in rows if row.timed.request.model == model]
+        if len(own) > 1:
+            best = min(own, key=lambda row: float(np.median(row.whole_ms)))
+            lines.append(
+                f'{best.timed.request.title} is the fastest in '
+                f'{best.timed.backend} {best.timed.precision}'
+            )
+    return lines
 
 
 def _chart(rows: Sequence[LatencyRow]) -> Chart:

@@ -20,6 +20,14 @@ _LEAST = 8
 _LONGEST = 1024
 
 
+def no_pictures() -> UserError:
+    """That there is nothing to calibrate on."""
+    return UserError(
+        'int8 needs pictures to calibrate on; name a folder of some 100 to 200 like '
+        'those that the model will see with --calib'
+    )
+
+
 def check_calibration(folder: str | Path | None) -> None:
     """Checks that there is a folder to calibrate on, before anything is built.
 
@@ -27,10 +35,7 @@ def check_calibration(folder: str | Path | None) -> None:
         UserError: When none is named, or when it is not there.
     """
     if folder is None:
-        raise UserError(
-            'int8 needs pictures to calibrate on; name a folder of some 100 to 200 '
-            'like those that the model will see with --calib'
-        )
+        raise no_pictures()
     if not Path(folder).is_dir():
         raise UserError(f'--calib {folder}: there is no such folder')
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,9 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from mmnv3.deploy.cache import model_parts
 from mmnv3.deploy.calibration import check_calibration, read_batches
+from mmnv3.deploy.fastest import AUTO, choose_fastest, ways_to_try
 from mmnv3.deploy.graph import (
     DetectionGraph,
     ExportGraph,
@@ -28,7 +31,7 @@ from mmnv3.deploy.graph import (
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
 from mmnv3.deploy.quantization import halve, quantize
-from mmnv3.deploy.runtime import FORMATS
+from mmnv3.deploy.runtime import FORMATS, Runtime, load_runtime
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import (
     class_colours,
@@ -373,10 +376,11 @@ def export_config(
         options: Settings of the config to override.
         batch: Pictures of one call.
         postprocess: Whether boxes are suppressed, or the best class is chosen, inside.
-        precision: One of :data:`mmnv3.deploy.info.PRECISIONS` that the format has;
-            ``'int8'`` is quantised by calibration.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS` that the format has, or
+            ``'auto'``: the one that is the fastest on this machine. ``'int8'`` is
+            quantised by calibration.
         calibration: A folder of pictures like those that the model will see, which
-            ``'int8'`` needs.
+            ``'int8'`` needs; ``'auto'`` tries it only then.
         preprocess: Whether the file takes a picture as it is and does all with it, so
             that it also does its post-processing inside.
 
@@ -401,8 +405,37 @@ def export_config(
         graph = build_graph(model, shape, batch, postprocess)
         info = describe_graph(graph, model)
     batches = partial(read_batches, calibration or '', info)
-    write_file(graph, info, Path(out), format_name, precision, batches)
+    write = partial(write_file, graph, info, calibration=batches)
+    if precision == AUTO:
+        with_int8 = bool(calibration) and not preprocess
+        about = [*model_parts(model.cfg, checkpoint), info, str(calibration)]
+        precision = _fastest(format_name, write, with_int8, about)
+    write(Path(out), format_name, precision)
     return replace(info, precision=precision)
+
+
+def _fastest(
+    format_name: str, write: Callable[..., None], with_int8: bool, about: list[Any]
+) -> str:
+    """The precision in which a format's file takes the least time here.
+
+    Args:
+        format_name: One of :data:`mmnv3.deploy.export.FORMATS`.
+        write: Writes the file, by its path, the format and the precision.
+        with_int8: Whether there is something to calibrate on.
+        about: What the file's time depends on; see
+            :func:`mmnv3.deploy.fastest.choose_fastest`.
+    """
+    kind = FORMATS[format_name]
+    with tempfile.TemporaryDirectory(prefix='mmnv3-') as folder:
+
+        def start(backend: str, precision: str) -> Runtime:
+            path = Path(folder) / f'{precision}{kind.suffixes[0]}'
+            write(path, format_name, precision)
+            return load_runtime(path)
+
+        ways = ways_to_try([kind.backend], with_int8)
+        return choose_fastest(ways, start, [*about, format_name]).precision
 
 
 def _check_precision(
@@ -413,6 +446,10 @@ def _check_precision(
     Raises:
         UserError: When not.
     """
+    if precision == AUTO:
+        if calibration is not None:
+            check_calibration(calibration)
+        return
     known = FORMATS[format_name].precisions
     if precision not in known:
         raise UserError(

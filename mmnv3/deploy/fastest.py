@@ -17,7 +17,7 @@ from platformdirs import user_cache_path
 import mmnv3
 from mmnv3.cpu import has_bf16, processor_name
 from mmnv3.deploy.cache import hash_of, package_versions
-from mmnv3.deploy.runtime import FORMATS, Runtime
+from mmnv3.deploy.runtime import FORMATS, Runtime, backend_precisions
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
 from mmnv3.json_files import is_number
@@ -54,6 +54,21 @@ class Choice:
             f'{self.backend} in {self.precision} is the fastest here '
             f'(milliseconds a call: {times})'
         )
+
+
+def ways_to_try(backends: Sequence[str], with_int8: bool) -> list[Way]:
+    """The backends in every precision that this processor may gain by.
+
+    Args:
+        backends: Names of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        with_int8: Whether there is something to calibrate on.
+    """
+    return [
+        (backend, precision)
+        for backend in backends
+        for precision in backend_precisions(backend)
+        if (precision != 'bf16' or has_bf16()) and (precision != 'int8' or with_int8)
+    ]
 
 
 def choose_fastest(

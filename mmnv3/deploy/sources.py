@@ -10,17 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmnv3.cpu import has_bf16
 from mmnv3.deploy.cache import cached_export, file_stamp, model_parts
 from mmnv3.deploy.calibration import check_calibration
-from mmnv3.deploy.fastest import AUTO, Choice, Way, choose_fastest
+from mmnv3.deploy.fastest import AUTO, Choice, Way, choose_fastest, ways_to_try
 from mmnv3.deploy.info import OUTPUTS, PLAIN
 from mmnv3.deploy.runtime import (
     BACKENDS,
     DamagedFile,
     Format,
     Runtime,
-    backend_precisions,
     check_backend,
     check_precision,
     check_processor,
@@ -118,7 +116,7 @@ class FileSource(Source):
         own = load_runtime(self._path, threads).info.precision
         backend = _format(self._path).backend
         ways = [(backend, own)]
-        if 'bf16' in _usable(backend) and own != 'bf16':
+        if (backend, 'bf16') in ways_to_try([backend], False) and own != 'bf16':
             ways.append((backend, 'bf16'))
         about = [str(self._path.resolve()), file_stamp(self._path), threads]
 
@@ -274,17 +272,7 @@ def _ways(
         check_backend(backend)
     # Compiling takes a minute, which is no trial.
     backends = [backend] if backend else [n for n in BACKENDS if n != 'compile']
-    return [
-        (name, kind)
-        for name in backends
-        for kind in _usable(name)
-        if kind != 'int8' or calibration
-    ]
-
-
-def _usable(backend: str) -> list[str]:
-    """Precisions of a backend that this processor gains by."""
-    return [p for p in backend_precisions(backend) if p != 'bf16' or has_bf16()]
+    return ways_to_try(backends, bool(calibration))
 
 
 def _format(path: Path) -> Format:

@@ -275,7 +275,14 @@ def test_rows_of_models_and_backends(
     text = capsys.readouterr().out
     for words in ('MAdds', 'post-processing is', 'torch 2', 'onnxruntime'):
         assert words in text
+    best = min(rows, key=lambda row: np.median(row.whole_ms)).timed.backend
+    assert f'lraspp_shallow_cityscapes is the fastest in {best} fp32' in text
     assert plot.read_bytes().startswith(b'\x89PNG')
+
+
+def test_the_fastest_is_not_asked_for_but_told() -> None:
+    with pytest.raises(UserError, match=r'--precision auto .* names the fastest$'):
+        benchmark_latency([Request(SEGMENTER)], precisions=['auto'])
 
 
 @pytest.mark.slow  # A process of its own for each, which import toolboxes and runtimes.

@@ -1,6 +1,7 @@
 """The files, what they carry, and the tool that writes them."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from mmnv3.cpu import has_bf16
 from mmnv3.deploy import export as exporting
 from mmnv3.deploy.export import FORMATS, export_config, export_graph
+from mmnv3.deploy.fastest import Choice
 from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import load_runtime
 from mmnv3.engine.build import build_model
@@ -69,13 +72,40 @@ def test_the_tool_writes_what_the_runtime_reads(checkpoint, tmp_path, kind) -> N
         DEMO, checkpoint, '--format', kind, '--out', out, '--cfg-options', SMALLER
     )
     assert done.returncode == 0, done.stderr
-    assert 'detection of 6 classes at 128x128 pixels: boxes, scores' in done.stderr
+    assert (
+        'detection of 6 classes at 128x128 pixels in fp32: boxes, scores' in done.stderr
+    )
     assert {p.name for p in out.parent.iterdir()} == {f'demo{s}' for s in suffixes}
     info = load_runtime(out).info
     assert info.classes == tuple('abcdef')
     assert (info.size, info.channel_order) == ((128, 128), 'rgb')
     assert (info.score_threshold, info.iou_threshold) == (0.01, 0.6)
     assert (info.max_detections, info.max_per_class) == (100, -1)
+
+
+def test_the_fastest_precision_of_a_format(checkpoint, tmp_path, monkeypatch) -> None:
+    tried: dict[str, str] = {}
+
+    def choose(ways: list, start: Callable, about: list) -> Choice:
+        for way in ways:
+            runtime = start(*way)
+            runtime.run_blank()
+            tried[way[1]] = runtime.info.precision
+        return Choice('openvino', 'fp16', {})
+
+    monkeypatch.setattr(exporting, 'choose_fastest', choose)
+    out = tmp_path / 'a.xml'
+    # A network of one layer, which takes no time to write.
+    monkeypatch.setattr(exporting, 'build_graph', lambda *_: TinyGraph())
+    monkeypatch.setattr(exporting, 'describe_graph', lambda *_: INFO)
+    arguments = str(checkpoint), out, 'openvino'
+    info = export_config(DEMO, *arguments, precision='auto')
+    # Without pictures there is nothing to calibrate 8 bits on.
+    wanted = ['fp32', 'bf16', 'fp16'] if has_bf16() else ['fp32', 'fp16']
+    assert tried == {name: name for name in wanted}
+    assert info.precision == load_runtime(out).info.precision == 'fp16'
+    with pytest.raises(UserError, match='gone: there is no such folder'):
+        export_config(DEMO, *arguments, precision='auto', calibration='gone')
 
 
 def test_errors_are_one_line(checkpoint, tmp_path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmnv3.deploy.calibration import no_pictures
 from mmnv3.errors import UserError
 
 
@@ -40,10 +41,7 @@ def quantize(
         UserError: When there are no batches, or when a package is missing.
     """
     if not len(batches):
-        raise UserError(
-            'int8 needs pictures to calibrate on; name them with --calib, some 100 '
-            'to 300 like those that the model will see'
-        )
+        raise no_pictures()
     import_module(f'{__name__}.{format_name}').quantize(source, out, batches)
 
 
