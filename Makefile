@@ -1,7 +1,8 @@
 # `make demo`: from a bare machine with Python >= 3.10 to a trained and tested detector.
 # `make test`, `make lint`: what CI runs. `make onedl-test`: the tests on the other stack.
 # `make docs`: the documentation as a site, in work_dirs/site.
-# `make web`: the page that runs models in browsers, by Node.js.
+# `make web`: the page that runs models in browsers, by Node.js. `make web-demo`: that page
+# with the detector of `make demo`. `make test-web`: its tests, in Chromium.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,10 +15,11 @@ INSTALLED = $(VENV)/.mmnv3-$(STACK)
 DEMO = ssdlite_mnv3_small_demo
 DEMO_DATA = work_dirs/demo_data
 DEMO_WORK = work_dirs/$(DEMO)
+DEMO_SITE = work_dirs/demo_site
 
 PAGE = mmnv3/deploy/page/index.html
 
-.PHONY: demo docs install lint onedl-test results test web
+.PHONY: demo docs install lint onedl-test results test test-web web web-demo
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo_data.py --out $(DEMO_DATA)
@@ -48,6 +50,17 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 web: $(PAGE)
+
+web-demo: $(PAGE) $(INSTALLED)
+	[ -e $(DEMO_WORK)/last_checkpoint ] || $(MAKE) demo
+	best=$$(ls -t $(DEMO_WORK)/best_*.pth 2> /dev/null | head -n 1); \
+	$(BIN)/python tools/export.py configs/$(DEMO).py \
+	    "$${best:-$$(cat $(DEMO_WORK)/last_checkpoint)}" --format web --out $(DEMO_SITE)
+	$(BIN)/python tools/web.py $(DEMO_SITE)
+
+test-web: $(PAGE) $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e '.[test-web]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/web
 
 $(PAGE): web/node_modules/.package-lock.json $(wildcard web/*.* web/src/* web/public/*)
 	cd web && npm run build

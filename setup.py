@@ -75,6 +75,8 @@ EXTRAS = {
     # Predicting on several machines.
     'ray': RAY,
     'web': WEB,
+    # The page's tests, in the system's Chromium.
+    'test-web': ['playwright'],
     # The documentation as a site.
     'docs': ['mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.30,<2'],
     'test': [

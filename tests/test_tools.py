@@ -29,6 +29,7 @@ OUTPUTS = {
 FOLDERS = {
     'predict.py --out': ['model.onnx', 'a.jpg', '--out', 'OUT'],
     'browse.py --out': [CONFIG, '--out', 'OUT'],
+    'export.py --out web': [CONFIG, 'model.pth', '--format', 'web', '--out', 'OUT'],
     'demo_data.py --out': ['--out', 'OUT'],
     'train.py --work-dir': [CONFIG, '--work-dir', 'OUT'],
     'test.py --work-dir': [CONFIG, 'model.pth', '--work-dir', 'OUT'],

@@ -6,9 +6,12 @@ Example:
     python tools/export.py configs/ssdlite_mnv3_large_coco.py large.pth \
         --format litert --precision int8 --calib data/coco/train2017 \
         --out large_int8.tflite
+    python tools/export.py configs/ssdlite_mnv3_large_coco.py large.pth \
+        --format web --out site
 """
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +22,10 @@ end_on_ctrl_c(__name__)
 from rich.console import Console
 
 from mmnv3 import arguments
-from mmnv3.deploy.export import FORMATS, export_config
+from mmnv3.deploy.export import FORMATS, export_config, export_site
 from mmnv3.deploy.fastest import AUTO
 from mmnv3.deploy.info import PRECISIONS
+from mmnv3.deploy.site import WEB
 from mmnv3.files import check_output
 
 
@@ -34,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('checkpoint', type=arguments.name, help='its trained weights')
     parser.add_argument(
-        '--format', choices=FORMATS, required=True, help='whose file to write'
+        '--format',
+        choices=[*FORMATS, WEB],
+        required=True,
+        help=f'whose file to write; {WEB} is a folder for a web server, with a page '
+        'that runs the model in browsers, to which each export adds its model',
     )
     endings = ', '.join(
         f'{kind.suffixes[0]} ({name})' for name, kind in FORMATS.items()
@@ -93,32 +101,48 @@ def main(argv: Sequence[str] | None = None) -> None:
         'model.bbox_head.anchor_generator.input_size=256',
     )
     args = parser.parse_args(argv)
-    suffix = '' if args.precision == 'fp32' else f'_{args.precision}'
-    out = args.out or _beside(
-        args.checkpoint, f'{suffix}{FORMATS[args.format].suffixes[0]}'
-    )
-    beside = [Path(out).with_suffix(end) for end in FORMATS[args.format].suffixes[1:]]
-    for path in (out, *beside):
-        check_output('--out', path, [args.config, args.checkpoint, args.calib])
-    info = export_config(
-        args.config,
-        args.checkpoint,
-        out,
-        args.format,
-        tuple(args.size) if args.size else None,
-        args.cfg_options,
-        args.batch,
-        args.with_postprocess,
-        args.precision,
-        args.calib,
-        args.with_preprocess,
-    )
+    inputs = [args.config, args.checkpoint, args.calib]
+    size = tuple(args.size) if args.size else None
+    if args.format == WEB:
+        out = args.out or _beside(args.checkpoint, '_site')
+        check_output('--out', out, inputs, folder=True)
+        info = export_site(
+            args.config,
+            args.checkpoint,
+            out,
+            size,
+            args.cfg_options,
+            args.batch,
+            args.precision,
+            args.calib,
+        )
+    else:
+        suffix = '' if args.precision == 'fp32' else f'_{args.precision}'
+        suffixes = FORMATS[args.format].suffixes
+        out = args.out or _beside(args.checkpoint, f'{suffix}{suffixes[0]}')
+        for path in (out, *(Path(out).with_suffix(end) for end in suffixes[1:])):
+            check_output('--out', path, inputs)
+        info = export_config(
+            args.config,
+            args.checkpoint,
+            out,
+            args.format,
+            size,
+            args.cfg_options,
+            args.batch,
+            args.with_postprocess,
+            args.precision,
+            args.calib,
+            args.with_preprocess,
+        )
     width, height = info.size
     Console(stderr=True, highlight=False, markup=False).print(
         f'{info.task} of {len(info.classes)} classes at {width}x{height} pixels in '
         f'{info.precision}: '
         f'{", ".join(info.outputs)}\nwritten to {out}'
     )
+    if args.format == WEB:
+        print(f'python -m mmnv3 web {shlex.quote(str(out))}')
 
 
 def _beside(checkpoint: str, ending: str) -> Path:

@@ -6,6 +6,10 @@ const SERVICE_WORKER = 'service-worker';
 const entryFileNames = ({ name }: { name: string }) =>
   name === SERVICE_WORKER ? '[name].js' : 'assets/[name]-[hash].js';
 
+/** Servers that do not know .mjs would send a type that browsers refuse to run. */
+const assetFileNames = ({ names }: { names: string[] }) =>
+  names[0]?.endsWith('.mjs') ? 'assets/[name]-[hash].js' : 'assets/[name]-[hash][extname]';
+
 /** Tells the service worker the names of all files, which hold their hashes. */
 function fileList(): Plugin {
   return {
@@ -29,7 +33,7 @@ export default defineConfig({
     // how far it is.
     conditions: ['onnxruntime-web-use-extern-wasm', ...defaultClientConditions],
   },
-  worker: { format: 'es', rolldownOptions: { output: { entryFileNames } } },
+  worker: { format: 'es', rolldownOptions: { output: { entryFileNames, assetFileNames } } },
   plugins: [fileList()],
   build: {
     // Into the package, so that its wheel has the page.

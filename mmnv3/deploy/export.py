@@ -32,6 +32,7 @@ from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
 from mmnv3.deploy.quantization import halve, quantize
 from mmnv3.deploy.runtime import FORMATS, Runtime, load_runtime
+from mmnv3.deploy.site import MODEL_FORMAT, WEB, check_site, write_site
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import (
     class_colours,
@@ -436,6 +437,59 @@ def _fastest(
 
         ways = ways_to_try([kind.backend], with_int8)
         return choose_fastest(ways, start, [*about, format_name]).precision
+
+
+def export_site(
+    config: str,
+    checkpoint: str | None,
+    out: str | Path,
+    size: Sequence[int] | None = None,
+    options: dict | None = None,
+    batch: int = 1,
+    precision: str = 'fp32',
+    calibration: str | Path | None = None,
+) -> ModelInfo:
+    """Exports the model of a config into a site for browsers, under the config's name.
+
+    Args:
+        config: Its file.
+        checkpoint: See :func:`export_config`, as for what follows but ``out``.
+        out: The site's folder; see :func:`mmnv3.deploy.site.write_site`.
+        size: Of the network's input.
+        options: Settings of the config to override.
+        batch: Pictures of one call, of which there can be one.
+        precision: One of those that ONNX files have.
+        calibration: A folder of pictures, which ``'int8'`` needs.
+
+    Returns:
+        The description that the model's file carries.
+
+    Raises:
+        UserError: When something given is missing or does not fit together.
+    """
+    if precision == AUTO:
+        raise UserError(
+            f'what is the fastest here need not be so in browsers; export {WEB} in one '
+            'precision after the other, and compare them on the page'
+        )
+    check_site(out)
+    _check_precision(MODEL_FORMAT, precision, calibration)
+    return write_site(
+        out,
+        Path(config).stem,
+        lambda path: export_config(
+            config,
+            checkpoint,
+            path,
+            MODEL_FORMAT,
+            size,
+            options,
+            batch,
+            precision=precision,
+            calibration=calibration,
+            preprocess=True,
+        ),
+    )
 
 
 def _check_precision(

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from mmnv3.deploy import site as module
+from mmnv3.deploy.export import export_site
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.site import MANIFEST, check_site, write_site
 from mmnv3.errors import UserError
@@ -120,6 +123,25 @@ def test_other_folders_are_refused(
     (tmp_path / 'site' / name).write_text(content)
     with pytest.raises(UserError, match=message):
         check_site(tmp_path / 'site')
+
+
+def test_a_config_becomes_a_site_that_takes_pictures(tmp_path: Path) -> None:
+    config = Path(__file__).parents[1] / 'configs' / 'ssdlite_shallow.py'
+    options = {'model.bbox_head.anchor_generator.input_size': 96}
+    info = export_site(str(config), None, tmp_path / 'site', options=options)
+    assert info.takes_pictures
+    (row,) = json.loads((tmp_path / 'site' / MANIFEST).read_text())['models']
+    assert (row['name'], row['classes']) == ('ssdlite_shallow', [*info.classes])
+    model = onnxruntime.InferenceSession(tmp_path / 'site' / row['file'])
+    picture = np.full((30, 50, 3), 90, np.uint8)
+    boxes, scores, labels = model.run(
+        ['boxes', 'scores', 'labels'], {row['input']: picture}
+    )
+    assert boxes.shape == (len(scores), 4) and len(labels) == len(scores)
+    with pytest.raises(UserError, match='the format onnx has no bf16'):
+        export_site(str(config), None, tmp_path / 'site', precision='bf16')
+    with pytest.raises(UserError, match='need not be so in browsers'):
+        export_site(str(config), None, tmp_path / 'site', precision='auto')
 
 
 def test_an_installation_without_the_page_says_what_makes_it(page: Path) -> None:

@@ -3,6 +3,7 @@
 import {
   type Backend,
   type Model,
+  type Picture,
   type Reply,
   type Request,
   UserError,
@@ -18,7 +19,7 @@ const EXCHANGED: Reply = { kind: 'failed', message: 'The model was exchanged.' }
 export class NotFound extends UserError {
   constructor(
     message: string,
-    readonly picture: ImageBitmap,
+    readonly picture: Picture,
   ) {
     super(message);
   }
@@ -68,8 +69,8 @@ export class Client {
   }
 
   /** Looks into a picture, which is back with what was found. */
-  async run(picture: ImageBitmap): Promise<Found> {
-    const reply = await this.ask({ kind: 'run', picture }, [picture]);
+  async run(picture: Picture): Promise<Found> {
+    const reply = await this.ask({ kind: 'run', picture }, [picture.pixels.buffer]);
     if (reply.kind === 'found') return reply;
     const message = reply.kind === 'failed' ? reply.message : 'There is no answer.';
     throw reply.kind === 'failed' && reply.picture

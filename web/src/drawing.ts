@@ -1,7 +1,7 @@
 /** Draws what was found into a picture. */
 
 import type { Row } from './found';
-import type { Colour, Result } from './messages';
+import type { Colour, Picture, Result } from './messages';
 
 /** What the long side has at least, so that small pictures have room for names. */
 const ROOM = 960;
@@ -22,7 +22,7 @@ export function ink([red, green, blue]: Colour): string {
  */
 export function draw(
   canvas: HTMLCanvasElement,
-  picture: ImageBitmap,
+  picture: Picture,
   result: Result | undefined,
   rows: Row[],
   opacity: number,
@@ -40,7 +40,8 @@ export function draw(
   };
   mirror();
   context.imageSmoothingQuality = 'high';
-  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  const image = pictureCanvas(picture);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
   if (result?.task === 'segmentation') {
     const mask = maskCanvas(result.mask, width, height, rows, opacity);
     context.imageSmoothingEnabled = false;
@@ -48,13 +49,35 @@ export function draw(
     context.imageSmoothingEnabled = true;
   }
   context.resetTransform();
-  // The best are drawn last, over the others.
-  for (const row of [...rows].reverse()) {
-    if (row.box) drawBox(context, row, scale, mirrored ? canvas.width : undefined);
-  }
+  drawBoxes(
+    context,
+    rows.flatMap((row) => {
+      if (!row.box) return [];
+      const [x1, y1, x2, y2] = row.box.map((side) => side * scale);
+      const [left, right] = mirrored ? [canvas.width - x2, canvas.width - x1] : [x1, x2];
+      return [{ ...row, box: [left, y1, right, y2] as const }];
+    }),
+  );
 }
 
-const layer = document.createElement('canvas');
+// What is drawn is drawn by way of these, which keep their memory.
+const layers = {
+  picture: document.createElement('canvas'),
+  mask: document.createElement('canvas'),
+};
+
+function put(layer: HTMLCanvasElement, image: ImageData): HTMLCanvasElement {
+  if (layer.width !== image.width || layer.height !== image.height) {
+    layer.width = image.width;
+    layer.height = image.height;
+  }
+  layer.getContext('2d', { willReadFrequently: true })!.putImageData(image, 0, 0);
+  return layer;
+}
+
+function pictureCanvas({ pixels, width, height }: Picture): HTMLCanvasElement {
+  return put(layers.picture, new ImageData(pixels, width, height));
+}
 
 function maskCanvas(
   mask: Uint8Array,
@@ -63,12 +86,7 @@ function maskCanvas(
   rows: Row[],
   opacity: number,
 ): HTMLCanvasElement {
-  if (layer.width !== width || layer.height !== height) {
-    layer.width = width;
-    layer.height = height;
-  }
-  const context = layer.getContext('2d')!;
-  const image = context.createImageData(width, height);
+  const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
   const colours = new Uint32Array(256);
   for (const { label, colour } of rows) {
@@ -76,47 +94,89 @@ function maskCanvas(
     colours[label] = new Uint32Array(bytes.buffer)[0];
   }
   for (let at = 0; at < pixels.length; at++) pixels[at] = colours[mask[at]];
-  context.putImageData(image, 0, 0);
-  return layer;
+  return put(layers.mask, image);
 }
 
-function drawBox(
+type Box = readonly [x1: number, y1: number, x2: number, y2: number];
+
+/** Draws boxes, which are in pixels of the canvas now, the best over the others. */
+function drawBoxes(
   context: CanvasRenderingContext2D,
-  { box, name, value, colour }: Row,
-  scale: number,
-  mirror: number | undefined,
+  rows: (Omit<Row, 'box'> & { box: Box })[],
 ): void {
-  const canvas = context.canvas;
-  let [x1, y1, x2, y2] = box!.map((side) => side * scale);
-  if (mirror !== undefined) [x1, x2] = [mirror - x2, mirror - x1];
-  const letters = Math.max(14, Math.max(canvas.width, canvas.height) / 56);
-  context.lineWidth = letters / 5;
-  context.strokeStyle = css(colour);
-  context.lineJoin = 'round';
-  context.beginPath();
-  context.roundRect(x1, y1, Math.max(1, x2 - x1), Math.max(1, y2 - y1), letters / 4);
-  context.stroke();
+  const letters = lettersOf(context.canvas);
+  const line = letters / 5;
   context.font = `600 ${letters}px system-ui, sans-serif`;
-  const text = `${name} ${value.toFixed(2)}`;
-  const wide = context.measureText(text).width + 0.8 * letters;
-  const high = 1.5 * letters;
-  // Above the box, and inside the picture.
-  const left = Math.min(Math.max(0, x1 - context.lineWidth / 2), canvas.width - wide);
-  const top = Math.max(0, y1 - high);
-  context.fillStyle = css(colour);
-  context.beginPath();
-  context.roundRect(left, top, wide, high, letters / 4);
-  context.fill();
-  context.fillStyle = ink(colour);
+  context.lineWidth = line;
   context.textBaseline = 'middle';
-  context.fillText(text, left + 0.4 * letters, top + 0.54 * high);
+  const taken: Box[] = [];
+  // The best take the best places for their names.
+  const named = rows.map((row) => {
+    const text = `${row.name} ${row.value.toFixed(2)}`;
+    const place = labelPlace(
+      row.box,
+      context.measureText(text).width + 0.8 * letters,
+      1.5 * letters,
+      line / 2,
+      context.canvas,
+      taken,
+    );
+    taken.push(place);
+    return { ...row, text, place };
+  });
+  named.reverse();
+  for (const { box, colour } of named) {
+    const [x1, y1, x2, y2] = box;
+    context.strokeStyle = css(colour);
+    context.beginPath();
+    context.roundRect(x1, y1, Math.max(1, x2 - x1), Math.max(1, y2 - y1), letters / 4);
+    context.stroke();
+  }
+  for (const { colour, text, place } of named) {
+    const [left, top, right, bottom] = place;
+    context.fillStyle = css(colour);
+    context.beginPath();
+    context.roundRect(left, top, right - left, bottom - top, letters / 4);
+    context.fill();
+    context.fillStyle = ink(colour);
+    context.fillText(text, left + 0.4 * letters, top + 0.54 * (bottom - top));
+  }
+}
+
+/** A place at a corner of a box, where it can be without other names in it. */
+function labelPlace(
+  [x1, y1, x2, y2]: Box,
+  width: number,
+  height: number,
+  edge: number,
+  canvas: HTMLCanvasElement,
+  taken: Box[],
+): Box {
+  const places = [y1 - height, y1 - edge, y2 + edge - height, y2].flatMap((top) =>
+    [x1 - edge, x2 + edge - width].map((left): Box => {
+      const x = Math.min(Math.max(0, left), canvas.width - width);
+      const y = Math.min(Math.max(0, top), canvas.height - height);
+      return [x, y, x + width, y + height];
+    }),
+  );
+  const isFree = (place: Box) => !taken.some((other) => overlap(place, other));
+  return places.find(isFree) ?? places[0];
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+}
+
+/** Pixels of letters in a drawn picture. */
+function lettersOf(canvas: HTMLCanvasElement): number {
+  return Math.max(14, Math.max(canvas.width, canvas.height) / 56);
 }
 
 /** A drawn picture with names and colours below, where boxes do not name them. */
 export function withLegend(drawn: HTMLCanvasElement, rows: Row[]): HTMLCanvasElement {
   const named = rows.filter(({ box }) => !box);
   if (!named.length) return drawn;
-  const letters = Math.max(14, Math.max(drawn.width, drawn.height) / 56);
+  const letters = lettersOf(drawn);
   const line = 1.8 * letters;
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { alpha: false })!;

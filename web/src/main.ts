@@ -5,8 +5,15 @@ import { forgetModels } from './cache';
 import { Client, type Found, NotFound } from './client';
 import { draw, maskPicture, withLegend } from './drawing';
 import { type Row, type Settings, asJson, rowsOf } from './found';
-import { type Manifest, readManifest } from './manifest';
-import { type Backend, type Model, type Result, UserError, tell } from './messages';
+import { type Manifest, readManifest, sampleAddress } from './manifest';
+import {
+  type Backend,
+  type Model,
+  type Picture,
+  type Result,
+  UserError,
+  tell,
+} from './messages';
 import {
   element,
   showMessage,
@@ -27,11 +34,11 @@ const MEASURED = 50;
 /** A still picture, as long as it is the one to look into. */
 interface Still {
   name: string;
-  blob: Blob;
+  picture: Picture;
 }
 
 interface Shown {
-  picture: ImageBitmap;
+  picture: Picture;
   name: string;
   result?: Result;
   mirrored: boolean;
@@ -76,6 +83,9 @@ function redraw(): void {
   const rows = shownRows();
   draw(canvas, shown.picture, shown.result, rows, opacity, shown.mirrored);
   if (shown.result) showRows(rows, model.task);
+  const words = rows.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(', ');
+  const seen = shown.result ? words || 'nothing found' : 'not looked into yet';
+  canvas.setAttribute('aria-label', `${shown.name}: ${seen}`);
   for (const id of ['save-picture', 'save-json', 'save-mask', 'measure']) {
     const still = id !== 'measure' || !(source instanceof Live);
     element<HTMLButtonElement>(id).disabled = !shown.result || !still;
@@ -83,7 +93,6 @@ function redraw(): void {
 }
 
 function show(next: Shown): void {
-  if (shown && shown.picture !== next.picture) shown.picture.close();
   shown = next;
   redraw();
 }
@@ -122,24 +131,23 @@ function take(next: Still | Live | undefined): void {
   }
 }
 
+/** What can be sent to the worker while the picture itself is shown. */
+function copyOf({ width, height, pixels }: Picture): Picture {
+  return { width, height, pixels: pixels.slice() };
+}
+
 /** Looks into a still picture. */
 async function lookInto(still: Still): Promise<void> {
-  const picture = await decode(still.blob, still.name);
-  if (source !== still) {
-    picture.close();
-    return;
-  }
   showMessage(null);
   const asked = client;
   try {
-    const found = await (await asked).run(picture);
+    const found = await (await asked).run(copyOf(still.picture));
     if (source === still && asked === client) showFound(found, still.name);
-    else found.picture.close();
   } catch (error) {
     // Of a model that was exchanged meanwhile the next one tells.
     if (asked !== client) return;
     if (error instanceof NotFound) {
-      show({ picture: error.picture, name: still.name, mirrored: false });
+      show({ picture: still.picture, name: still.name, mirrored: false });
     }
     throw error;
   }
@@ -148,15 +156,15 @@ async function lookInto(still: Still): Promise<void> {
 /** Looks into one frame after another, until there is another source or a pause. */
 async function follow(live: Live): Promise<void> {
   let last: number | undefined;
+  let old: Picture | undefined;
   while (source === live && !live.paused) {
     const asked = client;
     try {
       const loaded = await asked;
-      const found = await loaded.run(await live.frame());
-      if (source !== live) {
-        found.picture.close();
-        return;
-      }
+      const found = await loaded.run(await live.frame(old));
+      if (source !== live) return;
+      // While the next one is looked into this one is shown, and the one before not.
+      old = shown?.name === live.name ? shown.picture : undefined;
       const now = performance.now();
       if (last !== undefined) times.add({ Frame: now - last });
       last = now;
@@ -164,6 +172,7 @@ async function follow(live: Live): Promise<void> {
     } catch (error) {
       if (asked === client) throw error;
       last = undefined;
+      old = undefined;
     }
   }
 }
@@ -176,8 +185,7 @@ async function openFile(file: File): Promise<void> {
     return;
   }
   // Before the old picture is left: what cannot be read changes nothing.
-  (await decode(file, file.name)).close();
-  const still = { name: file.name, blob: file };
+  const still = { name: file.name, picture: await decode(file, file.name) };
   take(still);
   await lookInto(still);
 }
@@ -185,16 +193,16 @@ async function openFile(file: File): Promise<void> {
 async function openSample(index: number): Promise<void> {
   const sample = manifest.samples[index];
   if (!sample) return;
-  const blob = await fetchSample(sampleUrl(index));
-  const still = { name: sample.file.split('/').pop()!, blob };
+  const name = sample.file.split('/').pop()!;
+  const picture = await decode(await fetchSample(sampleUrl(index)), name);
+  const still = { name, picture };
   take(still);
   element('samples').children[index].setAttribute('aria-pressed', 'true');
   await lookInto(still);
 }
 
 function sampleUrl(index: number): string {
-  const { file, version } = manifest.samples[index];
-  return `${base}${file}?v=${version}`;
+  return base + sampleAddress(manifest.samples[index]);
 }
 
 async function toggleCamera(): Promise<void> {
@@ -233,9 +241,8 @@ async function measure(): Promise<void> {
   const button = element<HTMLButtonElement>('measure');
   times.clear();
   for (let count = 0; count < MEASURED && source === still; count++) {
-    const found = await (await client).run(await decode(still.blob, still.name));
-    if (source !== still) found.picture.close();
-    else showFound(found, still.name);
+    const found = await (await client).run(copyOf(still.picture));
+    if (source === still) showFound(found, still.name);
     button.disabled = true;
   }
   redraw();
@@ -476,9 +483,9 @@ async function keepOffline(): Promise<void> {
 async function start(): Promise<void> {
   listen();
   redraw();
-  if (!globalThis.OffscreenCanvas || !globalThis.WebAssembly) {
+  if (!globalThis.WebAssembly || !globalThis.createImageBitmap) {
     throw new UserError(
-      'This browser is too old for this page. Chrome from 91 on, Firefox from 105 on ' +
+      'This browser is too old for this page. Chrome from 91 on, Firefox from 114 on ' +
         'and Safari from 16.4 on run it.',
     );
   }

@@ -12,6 +12,11 @@ export interface Manifest {
   samples: Sample[];
 }
 
+/** Under the page's folder. */
+export function sampleAddress({ file, version }: Sample): string {
+  return `${file}?v=${version}`;
+}
+
 export async function readManifest(base: string): Promise<Manifest> {
   const response = await fetch(`${base}models.json`).catch(() => undefined);
   if (!response) {

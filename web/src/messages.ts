@@ -22,6 +22,13 @@ export interface Model {
   max_detections: number | null;
 }
 
+/** RGBA, row by row. Its pixels go to the worker and come back, and are not copied. */
+export interface Picture {
+  width: number;
+  height: number;
+  pixels: Uint8ClampedArray<ArrayBuffer>;
+}
+
 /** Boxes are x1 y1 x2 y2 in the picture's pixels, one after another. */
 export interface Detections {
   task: 'detection';
@@ -52,7 +59,7 @@ export interface Backend {
 
 export type Request =
   | { kind: 'load'; model: Model; backend: Backend; base: string }
-  | { kind: 'run'; picture: ImageBitmap };
+  | { kind: 'run'; picture: Picture };
 
 export type Reply =
   | { kind: 'progress'; loaded: number; total: number }
@@ -60,11 +67,11 @@ export type Reply =
   | {
       kind: 'found';
       result: Result;
-      picture: ImageBitmap;
+      picture: Picture;
       pixels_ms: number;
       network_ms: number;
     }
-  | { kind: 'failed'; message: string; picture?: ImageBitmap };
+  | { kind: 'failed'; message: string; picture?: Picture };
 
 /** An error with a sentence for a person. */
 export class UserError extends Error {}

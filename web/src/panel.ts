@@ -79,7 +79,7 @@ export function showTimes(times: Times): void {
 }
 
 function milliseconds(value: number): string {
-  return `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+  return `${value.toFixed(value < 100 ? 1 : 0)} ms`;
 }
 
 /** Shows the sliders that a task has. */

@@ -1,13 +1,14 @@
 /** Answers from the cache, so that the page works without a network. */
 
 import { cacheName } from './cache';
+import { type Manifest, sampleAddress } from './manifest';
 
 const scope = self as unknown as ServiceWorkerGlobalScope;
 // All files of the page; vite.config.ts fills them in.
 const FILES = '__FILES__' as unknown as string[];
 // The runtimes are large, and one of them is enough: the page fetches that itself.
 const SMALL = FILES.filter((name) => !name.endsWith('.wasm'));
-const FIXED = ['./', 'icon.svg', 'app.webmanifest'];
+const FIXED = ['./', 'models.json', 'icon.svg', 'app.webmanifest'];
 
 scope.addEventListener('install', (event) => event.waitUntil(fill()));
 scope.addEventListener('activate', (event) => event.waitUntil(takeOver()));
@@ -25,6 +26,8 @@ function open(): Promise<Cache> {
 async function fill(): Promise<void> {
   const cache = await open();
   await cache.addAll([...FIXED, ...SMALL.filter((name) => name !== 'index.html')]);
+  const { samples } = (await (await cache.match('models.json'))!.json()) as Manifest;
+  await cache.addAll(samples.map(sampleAddress));
   await scope.skipWaiting();
 }
 

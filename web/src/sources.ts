@@ -1,6 +1,6 @@
 /** Where pictures come from: files, the clipboard, samples, cameras and videos. */
 
-import { UserError } from './messages';
+import { type Picture, UserError } from './messages';
 
 /** Pictures upright, and with the file's own colours, as Python reads them. */
 const DECODING: ImageBitmapOptions = {
@@ -9,12 +9,34 @@ const DECODING: ImageBitmapOptions = {
 };
 
 /** Decodes a picture. */
-export async function decode(file: Blob, name: string): Promise<ImageBitmap> {
+export async function decode(file: Blob, name: string): Promise<Picture> {
+  let bitmap: ImageBitmap;
   try {
-    return await createImageBitmap(file, DECODING);
+    bitmap = await createImageBitmap(file, DECODING);
   } catch {
     throw new UserError(`${name} is no picture that this browser can read.`);
   }
+  try {
+    return readPixels(bitmap, bitmap.width, bitmap.height);
+  } catch {
+    const size = `${bitmap.width}x${bitmap.height}`;
+    throw new UserError(`${name} is too large for this browser (${size}).`);
+  } finally {
+    bitmap.close();
+  }
+}
+
+const canvas = document.createElement('canvas');
+
+function readPixels(image: CanvasImageSource, width: number, height: number): Picture {
+  if (canvas.width !== width || canvas.height !== height) {
+    canvas.width = width;
+    canvas.height = height;
+  }
+  const context = canvas.getContext('2d', { willReadFrequently: true, alpha: false })!;
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
+  return { width, height, pixels: data as Picture['pixels'] };
 }
 
 export async function fetchSample(url: string): Promise<Blob> {
@@ -80,8 +102,12 @@ export class Live {
     return live;
   }
 
-  /** The picture that is shown now, once there is a newer one than before. */
-  async frame(): Promise<ImageBitmap> {
+  /**
+   * The picture that is shown now, once there is a newer one than before.
+   *
+   * @param old A picture that is no more needed, whose memory is used again.
+   */
+  async frame(old?: Picture): Promise<Picture> {
     const { video } = this;
     if ('requestVideoFrameCallback' in video) {
       // A hidden page gets no frames, and must not wait for ever.
@@ -93,7 +119,28 @@ export class Live {
         });
       });
     }
-    return createImageBitmap(video);
+    const { videoWidth: width, videoHeight: height } = video;
+    const bytes = 4 * width * height;
+    if (globalThis.VideoFrame) {
+      const frame = new VideoFrame(video);
+      try {
+        // Chromium keeps hundreds of frames that were drawn (seen in 156), and none of
+        // those that were copied. Some browsers copy no RGB, and say another size.
+        const as = { format: 'RGBX' } as VideoFrameCopyToOptions;
+        const turned = frame.displayWidth !== width || frame.codedWidth !== width;
+        if (!turned && frame.allocationSize(as) === bytes) {
+          const fits = old?.pixels.length === bytes;
+          const pixels = fits ? old.pixels : new Uint8ClampedArray(bytes);
+          await frame.copyTo(pixels, as);
+          return { width, height, pixels };
+        }
+      } catch (error) {
+        if (!(error instanceof DOMException || error instanceof TypeError)) throw error;
+      } finally {
+        frame.close();
+      }
+    }
+    return readPixels(video, width, height);
   }
 
   get paused(): boolean {

@@ -8,6 +8,7 @@ import gpuBinary from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm?url'
 import { fetchFile } from './cache';
 import {
   type Model,
+  type Picture,
   type Reply,
   type Request,
   type Result,
@@ -39,7 +40,7 @@ onmessage = async ({ data }: MessageEvent<Request>) => {
     // The picture goes back, as it can be shown all the same.
     const picture = data.kind === 'run' ? data.picture : undefined;
     const failed: Reply = { kind: 'failed', message: tell(error), picture };
-    reply(failed, picture ? [picture] : []);
+    reply(failed, picture ? [picture.pixels.buffer] : []);
   }
 };
 
@@ -91,30 +92,22 @@ async function load(request: Extract<Request, { kind: 'load' }>): Promise<void> 
   }
 }
 
-let canvas = new OffscreenCanvas(1, 1);
 let rgb = new Uint8Array(0);
 
-/** The picture's pixels, (height, width, 3). */
-function pixels(picture: ImageBitmap): Tensor {
-  const { width, height } = picture;
-  if (canvas.width !== width || canvas.height !== height) {
-    canvas = new OffscreenCanvas(width, height);
-    rgb = new Uint8Array(width * height * 3);
-  }
-  const context = canvas.getContext('2d', { willReadFrequently: true, alpha: false })!;
-  context.drawImage(picture, 0, 0);
-  const { data } = context.getImageData(0, 0, width, height);
+/** What the model takes, (height, width, 3). */
+function prepare({ width, height, pixels }: Picture): Tensor {
+  if (rgb.length !== width * height * 3) rgb = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; to < rgb.length; from += 4, to += 3) {
-    rgb[to] = data[from];
-    rgb[to + 1] = data[from + 1];
-    rgb[to + 2] = data[from + 2];
+    rgb[to] = pixels[from];
+    rgb[to + 1] = pixels[from + 1];
+    rgb[to + 2] = pixels[from + 2];
   }
   return new ort.Tensor('uint8', rgb, [height, width, 3]);
 }
 
-async function run(picture: ImageBitmap): Promise<void> {
+async function run(picture: Picture): Promise<void> {
   const begin = performance.now();
-  const input = pixels(picture);
+  const input = prepare(picture);
   const prepared = performance.now();
   const outputs = await session.run({ [model.input]: input });
   const done = performance.now();
@@ -127,7 +120,7 @@ async function run(picture: ImageBitmap): Promise<void> {
     pixels_ms: prepared - begin,
     network_ms: done - prepared,
   };
-  reply(found, [picture]);
+  reply(found, [picture.pixels.buffer]);
 }
 
 /** Copies what was found out of the runtime's memory. */
