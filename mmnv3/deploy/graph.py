@@ -142,6 +142,11 @@ class DetectionGraph(ExportGraph):
         )
         self.register_buffer('priors', torch.cat(priors))
         self.register_buffer('limits', torch.tensor([*size, *size]).float())
+        # Read here, since PyTorch 2.6 does not trace through a ConfigDict.
+        self.clips_late = head.test_cfg.get('clip_after_nms', False)
+        self.suppression = (
+            suppression(head.test_cfg, Size(*size)) if postprocess else {}
+        )
 
     @property
     def num_classes(self) -> int:
@@ -170,14 +175,12 @@ class DetectionGraph(ExportGraph):
         priors = self.priors.repeat(len(image), 1) if self.batch > 1 else self.priors
         # The coder's own clipping writes into slices, which exports badly.
         boxes = head.bbox_coder.decode(priors, deltas.flatten(0, 1))
-        if not head.test_cfg.get('clip_after_nms', False):
+        if not self.clips_late:
             boxes = boxes.clamp(min=0).minimum(self.limits)
         boxes = boxes.view(len(image), -1, 4)
         if not self.postprocess:
             return boxes, scores
-        return static_nms(
-            boxes[0], scores[0], **suppression(head.test_cfg, Size(*self.size))
-        )
+        return static_nms(boxes[0], scores[0], **self.suppression)
 
 
 class SegmentationGraph(ExportGraph):
