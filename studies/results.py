@@ -49,7 +49,8 @@ class Metrics:
 
     def __call__(self, work_dir: Path) -> dict[str, float]:
         """The newest values in a work directory."""
-        for path in sorted(work_dir.glob('*/vis_data/*.json'), reverse=True):
+        # A test writes into the run's folder, a training into its `vis_data`.
+        for path in sorted(work_dir.glob('*/**/*.json'), reverse=True):
             for line in reversed(path.read_text(encoding='utf-8').splitlines()):
                 found = json.loads(line)
                 if all(name in found for name in self.names.values()):

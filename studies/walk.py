@@ -22,6 +22,9 @@ PAGE = Path(__file__).parents[1] / 'docs' / 'tutorial.md'
 # A command, and what it printed when the page was written.
 _STEP = re.compile(r'```bash\n(.*?)```\n(?:\n```text\n.*?```\n)?', re.DOTALL)
 
+# Lines of mmengine's log, which begin with the time.
+_LOG = re.compile(r'^\d\d/\d\d [\d:]+ - mmengine - .*\n', re.MULTILINE)
+
 
 def walk(text: str, folder: Path) -> Iterator[tuple[str, str]]:
     """Runs the commands of a page, one after the other.
@@ -51,7 +54,8 @@ def walk(text: str, folder: Path) -> Iterator[tuple[str, str]]:
             raise UserError(
                 f'{step[1].strip()} ended with {done.returncode}: {done.stdout[-2000:]}'
             )
-        yield step[1], done.stdout
+        # Which folder it was is nobody's concern.
+        yield step[1], _LOG.sub('', done.stdout).replace(f'{folder.resolve()}/', '')
 
 
 def with_outputs(text: str, outputs: Sequence[str]) -> str:

@@ -62,6 +62,9 @@ def test_the_last_validation_is_read(tmp_path: Path) -> None:
     # A run that was resumed after its last validation.
     scalars(tmp_path / '20260102_000000/vis_data', {'loss': 1.0})
     assert read(tmp_path) == {'AP': 0.2}
+    # A test's are beside that folder.
+    scalars(tmp_path / '20260103_000000', {'coco/bbox_mAP': 0.3})
+    assert read(tmp_path) == {'AP': 0.3}
 
 
 def test_the_fastest_of_each_kind_is_read(tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ TEXT = 'a\n\n```bash\necho 1\n```\n\nb\n\n```bash\ntrue\n```\n\nc\n'
 
 
 def test_outputs_are_written_and_replaced(tmp_path: Path) -> None:
-    outputs = [output for _, output in walk(TEXT, tmp_path)]
-    assert outputs == ['1\n', '']
+    log = "echo '11/27 06:55:14 - mmengine - INFO - x'; echo $PWD/a"
+    logs = TEXT.replace('true', log)
+    outputs = [output for _, output in walk(logs, tmp_path)]
+    assert outputs == ['1\n', 'a\n']
+    outputs[1] = ''
     written = with_outputs(TEXT, outputs)
     assert written == TEXT.replace('1\n```\n', '1\n```\n\n```text\n1\n```\n')
     assert with_outputs(written, ['2', '']) == written.replace('t\n1', 't\n2')
