@@ -82,9 +82,23 @@ def _write_onnx(graph: Graph, info: ModelInfo, path: Path) -> None:
     )
     assert exported is not None  # It is for another exporter, which writes a file.
     model = exported.model_proto
+    if info.takes_pictures:
+        _name_sides(model.graph)
     onnx.helper.set_model_props(model, info.to_strings())
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def _name_sides(graph: Any) -> None:
+    """Calls the sides of the picture by their names, where PyTorch numbers them."""
+    height, width = (
+        side.dim_param for side in graph.input[0].type.tensor_type.shape.dim[:2]
+    )
+    names = {height: 'height', width: 'width'}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param in names:
+                side.dim_param = names[side.dim_param]
 
 
 def _global_average(traced: ExportedProgram) -> dict[Callable, Callable]:
@@ -393,10 +407,6 @@ def export_config(
     """
     check_ending(out, format_name)
     _check_precision(format_name, precision, calibration)
-    if preprocess and precision == 'int8':
-        raise UserError(
-            'a file that takes pictures has no int8; leave preprocessing or int8 out'
-        )
     model = build_model(config, options, checkpoint)
     shape = input_size(model.cfg, size)
     graph: Graph

@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
-from mmnv3.deploy.info import ModelInfo
+from mmnv3.deploy.info import TOP, ModelInfo
 from mmnv3.deploy.pipeline import Pipeline
 from mmnv3.deploy.results import (
     Detections,
@@ -200,12 +200,31 @@ def set_exported(config: Config, file: str, precision: str | None = None) -> Non
             f'{file} has {len(info.classes)} classes and {config.filename} {count}; '
             'use the config that it was exported from'
         )
+    if info.takes_pictures and task == CLASSIFICATION:
+        _check_ranks(config, file)
     _set_model(
         config,
         file=file,
         precision=precision,
         align_corners=head.get('align_corners', True),
     )
+
+
+def _check_ranks(config: Config, file: str) -> None:
+    """Checks that no metric asks for more classes than a file names of a picture.
+
+    Raises:
+        UserError: When one does.
+    """
+    given = config.test_evaluator
+    for metric in given if isinstance(given, (list, tuple)) else [given]:
+        ranks = metric.get('topk', 1)
+        most = max(ranks) if isinstance(ranks, (list, tuple)) else ranks
+        if most > TOP:
+            raise UserError(
+                f'{file} names the {TOP} best classes and test_evaluator.topk={ranks} '
+                'asks for more; export it without preprocessing'
+            )
 
 
 def set_runtime(config: Config, **settings: Any) -> None:

@@ -210,12 +210,23 @@ def test_metrics_and_predictions_are_those_of_the_checkpoint(
             )
 
 
-def test_postprocessed_files_predict_too(trained, tmp_path) -> None:
-    case, checkpoint, _ = trained('segmentation')
-    file = tmp_path / 'mask.onnx'
+@pytest.mark.parametrize(
+    ('task', 'kind', 'preprocess'),
+    [
+        ('segmentation', 'onnx', False),
+        ('letterbox', 'pytorch', True),
+        ('resized', 'pytorch', True),
+        ('classes', 'pytorch', True),
+    ],
+)
+def test_postprocessed_files_predict_too(
+    trained, tmp_path, task, kind, preprocess
+) -> None:
+    case, checkpoint, _ = trained(task)
+    file = tmp_path / f'whole{FORMATS[kind].suffixes[0]}'
     export_config(
-        case.config, str(checkpoint), file, 'onnx', case.size, case.options,
-        postprocess=True,
+        case.config, str(checkpoint), file, kind, case.size, case.options,
+        postprocess=True, preprocess=preprocess,
     )  # fmt: skip
     own, _ = outcome(
         case, tmp_path / 'own.pkl', lambda c: c.update(load_from=str(checkpoint))
@@ -223,8 +234,12 @@ def test_postprocessed_files_predict_too(trained, tmp_path) -> None:
     metrics, found = outcome(
         case, tmp_path / 'file.pkl', lambda config: set_exported(config, str(file))
     )
-    assert metrics == pytest.approx(own, abs=0.01)
+    assert metrics == pytest.approx(own, abs=0.01) and metrics
     assert 'seg_logits' not in found[0]
+    if task == 'classes':
+        with pytest.raises(UserError, match=r'the 5 best .*topk=\(1, 6\) asks for m'):
+            wide = dict(case.options, **{'test_evaluator.topk': (1, 6)})
+            set_exported(read_config(case.config, wide), str(file))
 
 
 @pytest.mark.parametrize('task', ['segmentation', 'detection'])

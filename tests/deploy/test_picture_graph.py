@@ -1,9 +1,15 @@
 """Files that take pictures as they are, against the steps around plain ones."""
 
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -12,7 +18,7 @@ from mmnv3.deploy.export import build_picture_graph, describe_graph, write_file
 from mmnv3.deploy.graph import build_graph
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
-from mmnv3.deploy.pipeline import Pipeline
+from mmnv3.deploy.pipeline import Pipeline, file_input
 from mmnv3.deploy.predictor import Predictor
 from mmnv3.deploy.results import Detections, Result, Segmentation
 from mmnv3.deploy.runtime import FORMATS, PyTorchRuntime, Runtime, load_runtime
@@ -66,12 +72,19 @@ def describe(task: str) -> tuple[ModelInfo, ModelInfo]:
     return outside, replace(outside, takes_pictures=True, postprocessed=True)
 
 
-def start(graph: torch.nn.Module, info: ModelInfo, kind: str, folder: Path) -> Runtime:
-    if kind == 'module':
-        return PyTorchRuntime(graph, info, threads=1)
-    path = folder / f'a{FORMATS[kind].suffixes[0]}'
-    write_file(graph, info, path, kind)
-    return load_runtime(path, threads=1)
+@pytest.fixture(scope='module')
+def whole_file(tmp_path_factory) -> Callable[[str, str], Path]:
+    """The file of a task's tiny network that takes pictures, in some format."""
+    folder = tmp_path_factory.mktemp('files')
+
+    @cache
+    def write(task: str, kind: str) -> Path:
+        path = folder / f'{task}{FORMATS[kind].suffixes[0]}'
+        _, described = describe(task)
+        write_file(PictureGraph(NETWORKS[task][1](), described), described, path, kind)
+        return path
+
+    return write
 
 
 def check_equal(found: Result, expected: Result) -> None:
@@ -87,11 +100,16 @@ def check_equal(found: Result, expected: Result) -> None:
 
 
 @pytest.mark.parametrize(('task', 'kind'), CASES_OF_FILES)
-def test_results_are_those_of_the_plain_network(task, kind, tmp_path) -> None:
+def test_results_are_those_of_the_plain_network(task, kind, whole_file) -> None:
     outer, inner, _ = NETWORKS[task]
     about, described = describe(task)
     plain = Pipeline(PyTorchRuntime(outer(), about, threads=1))
-    runtime = start(PictureGraph(inner(), described), described, kind, tmp_path)
+    runtime: Runtime
+    if kind == 'module':
+        graph = PictureGraph(inner(), described)
+        runtime = PyTorchRuntime(graph, described, threads=1)
+    else:
+        runtime = load_runtime(whole_file(task, kind), threads=1)
     assert runtime.info == described
     whole, seen = Pipeline(runtime), 0
     for shape in PICTURES:
@@ -100,6 +118,35 @@ def test_results_are_those_of_the_plain_network(task, kind, tmp_path) -> None:
         check_equal(found, expected)
         seen += len(expected.boxes) if isinstance(expected, Detections) else 1
     assert seen > 3
+
+
+def test_the_javascript_of_the_docs_finds_the_same(whole_file, tmp_path) -> None:
+    file = whole_file(DETECTION, 'onnx')
+    node, packages = shutil.which('node'), ('onnxruntime-node', 'sharp')
+    needed = ''.join(f'require({name!r});' for name in packages)
+    if not node or subprocess.run([node, '-e', needed], capture_output=True).returncode:
+        pytest.skip(f'Node with {" and ".join(packages)} is not installed')
+    page = (ROOT / 'docs/export.md').read_text('utf-8')
+    script, picture = tmp_path / 'detect.cjs', tmp_path / 'a.png'
+    (code,) = re.findall(r'```js\n(.*?)```', page, re.DOTALL)
+    assert code.count('\n') <= 20
+    script.write_text(code)
+    write_picture(picture, noise((29, 41)))
+    done = subprocess.run([node, script, file, picture], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = np.array([line.split() for line in done.stdout.splitlines()], float)
+    expected = Predictor(file)(picture)
+    assert len(found) == len(expected.boxes) > 0
+    np.testing.assert_array_equal(found[:, 0], expected.labels)
+    np.testing.assert_allclose(found[:, 1], expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 2:], expected.boxes, rtol=1e-4)
+
+
+def test_sides_have_names(whole_file) -> None:
+    graph = onnx.load(whole_file(SEGMENTATION, 'onnx')).graph
+    for value in (graph.input[0], graph.output[0]):
+        first, second = value.type.tensor_type.shape.dim[:2]
+        assert (first.dim_param, second.dim_param) == ('height', 'width')
 
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
@@ -159,6 +206,35 @@ def test_calibration_pictures_go_in_as_they_are(tmp_path) -> None:
     np.testing.assert_array_equal(
         next(b for b in batches if len(b) == 30), noise((30, 20))[..., ::-1]
     )
+
+
+def _file_inputs(pictures: list[np.ndarray], info: ModelInfo) -> list[np.ndarray]:
+    return [file_input(picture, info) for picture in pictures]
+
+
+@pytest.mark.parametrize(
+    'kind', ['onnx', pytest.param('openvino', marks=pytest.mark.slow)]
+)
+def test_eight_bits_are_those_of_the_plain_network(kind, tmp_path) -> None:
+    """Calibrated on the same pictures, by the quantiser that sees more around it."""
+    if kind == 'openvino':
+        pytest.importorskip('nncf', reason='nncf is not installed')
+    _, inner, _ = NETWORKS[DETECTION]
+    _, described = describe(DETECTION)
+    plain = replace(described, takes_pictures=False)
+    pictures = [noise((20 + index, 31)) for index in range(4)]
+    found = []
+    for graph, info in (
+        (PictureGraph(inner(), described), described),
+        (inner(), plain),
+    ):
+        path = tmp_path / f'{info.takes_pictures}{FORMATS[kind].suffixes[0]}'
+        prepare = partial(_file_inputs, pictures, info)
+        write_file(graph, info, path, kind, 'int8', prepare)
+        found.append(Pipeline(load_runtime(path, threads=1))(pictures))
+    for whole, outside in zip(*found, strict=True):
+        assert len(outside.boxes)
+        check_equal(whole, outside)
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ A module for every format of :mod:`mmnv3.deploy.export` that has such files, eac
 ``quantize`` for 8 bits, by calibration, and a ``halve`` for 16. Of 16 bits are the
 kernels alone: what is computed with pixels, as anchors, needs more. Of 8, kernels get
 a scale for every channel, activations one for every tensor, from what they were on
-pictures. What comes after the last convolution (decoding, suppression, resizing) stays
-float: it costs next to nothing, and 8 bits are too few for coordinates.
+pictures. What comes before the first convolution and after the last (resizing,
+decoding, suppression) stays float: it costs little, and 8 bits are too few for
+coordinates.
 
 Which layers are worth it differs by runtime, and stands in its module.
 """
@@ -35,7 +36,7 @@ def quantize(
         source: A float file of :mod:`mmnv3.deploy.export`.
         out: File to write, with the description of ``source``. OpenVINO's weights go
             beside it, as ``.bin``.
-        batches: Normalised pictures to calibrate on, float32 of ``info.input_shape``.
+        batches: What goes into the file, of pictures to calibrate on.
 
     Raises:
         UserError: When there are no batches, or when a package is missing.

@@ -8,6 +8,7 @@ from stride 16 on.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
             per_channel=True,
-            nodes_to_exclude=sorted(_float_nodes(model.graph)),
+            nodes_to_exclude=sorted(_float_nodes(model)),
             # The mean of the pictures' extremes. The extreme of all made the steps so
             # large that a detector lost a point of AP.
             extra_options={'CalibMovingAverage': True},
@@ -91,9 +92,11 @@ def halve(source: Path, out: Path) -> None:
     onnx.save(model, out)
 
 
-def _float_nodes(graph: Any) -> set[str]:
+def _float_nodes(model: Any) -> set[str]:
     """Names of the nodes that stay float."""
-    rows = _rows(graph)
+    graph, rows = model.graph, _rows(model.graph)
+    described = {entry.key: entry.value for entry in model.metadata_props}
+    most_rows = json.loads(described['input_shape'])[2]
     readers: dict[str, list] = {}
     for node in graph.node:
         for name in node.input:
@@ -106,14 +109,17 @@ def _float_nodes(graph: Any) -> set[str]:
         most = max((rows.get(name, 0) for name in node.output), default=0)
         # A gate has one row, and belongs to the map that it scales.
         gates = most == 1 and any(reader.name in fine for reader in after)
-        if gates or most * _MIN_STRIDE > rows[INPUT]:
+        if gates or most * _MIN_STRIDE > most_rows:
             fine.add(node.name)
-    last = {
-        node.name
-        for node in graph.node
-        if node.op_type not in _KERNELS and node.name not in before_kernel
-    }
-    return fine | last
+    outside, after_kernel = set(), set[str]()  # The latter are names of outputs.
+    for node in graph.node:
+        is_kernel = node.op_type in _KERNELS
+        is_after = not after_kernel.isdisjoint(node.input)
+        if is_kernel or is_after:
+            after_kernel.update(node.output)
+        if not is_kernel and not (is_after and node.name in before_kernel):
+            outside.add(node.name)
+    return fine | outside
 
 
 def _rows(graph: Any) -> dict[str, int]:

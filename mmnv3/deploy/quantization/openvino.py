@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def quantize(source: Path, out: Path, batches: Sequence[np.ndarray]) -> None:
             # Activations with a zero point of their own: hard swish is lopsided.
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=_after_kernels(model)),
+            ignored_scope=nncf.IgnoredScope(names=_around_kernels(model)),
             # It would halve the kernels' range for CPUs without VNNI.
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.DISABLE
@@ -63,22 +64,30 @@ def _constant_behind(output: Any) -> Any:
     return node if node.get_type_name() == 'Constant' else None
 
 
-def _after_kernels(model: Any) -> list[str]:
-    """Names of the nodes that no convolution comes after."""
-    before_kernel: set[str] = set()
-    last = []
-    for node in reversed(model.get_ordered_ops()):
-        name, kind = node.get_friendly_name(), node.get_type_name()
-        after = [
+def _around_kernels(model: Any) -> list[str]:
+    """Names of the nodes that no convolution comes after, or none before."""
+    nodes = model.get_ordered_ops()
+    before, after = set[str](), set[str]()
+    for node in reversed(nodes):
+        readers = [
             reader.get_node()
             for output in node.outputs()
             for reader in output.get_target_inputs()
         ]
-        if any(
-            r.get_type_name() in _KERNELS or r.get_friendly_name() in before_kernel
-            for r in after
-        ):
-            before_kernel.add(name)
-        elif kind not in (*_KERNELS, 'Constant', 'Parameter', 'Result'):
-            last.append(name)
-    return last
+        if any(map(partial(_is_kernel_or_among, before), readers)):
+            before.add(node.get_friendly_name())
+    for node in nodes:
+        sources = [part.get_source_output().get_node() for part in node.inputs()]
+        if any(map(partial(_is_kernel_or_among, after), sources)):
+            after.add(node.get_friendly_name())
+    between = before & after
+    return [
+        node.get_friendly_name()
+        for node in nodes
+        if node.get_type_name() not in (*_KERNELS, 'Constant', 'Parameter', 'Result')
+        and node.get_friendly_name() not in between
+    ]
+
+
+def _is_kernel_or_among(names: set[str], node: Any) -> bool:
+    return node.get_type_name() in _KERNELS or node.get_friendly_name() in names
