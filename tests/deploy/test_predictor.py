@@ -1,10 +1,14 @@
 """Pictures in, what the config's own model says out."""
 
+import json
+import os
 import pickle
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +23,9 @@ from mmseg.structures import SegDataSample
 import mmnv3
 from mmnv3.deploy import export as export_module
 from mmnv3.deploy import predictor as predictor_module
+from mmnv3.deploy.predict_files import predict_files
 from mmnv3.deploy.predictor import Predictor
+from mmnv3.deploy.writers import Found, json_writer
 from mmnv3.errors import Remark, UserError
 from tests.deploy.cases import CASES
 from tests.deploy.tiny import write_tiny
@@ -449,3 +455,28 @@ def test_long_runs_keep_memory_flat(tmp_path) -> None:
     grown_mib(500)
     # All of these pictures would take 1758.
     assert grown_mib(2000) < 20
+
+
+@pytest.mark.slow  # A minute: it is ten thousand pictures that are told to be few.
+def test_a_folder_of_ten_thousand_pictures_keeps_memory_flat(tmp_path) -> None:
+    psutil = pytest.importorskip('psutil', reason='psutil is not installed')
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    first = folder / '0.jpg'
+    cv2.imwrite(str(first), noise(640, 480))
+    for number in range(1, 10_000):
+        os.link(first, folder / f'{number}.jpg')
+    process = psutil.Process()
+    held_mib: list[float] = []
+
+    @contextmanager
+    def look() -> Iterator[Callable[[Found], None]]:
+        yield lambda found: held_mib.append(process.memory_info().rss / 2**20)
+
+    predict = Predictor(write_tiny(tmp_path, 'onnx'), threads=2)
+    out = tmp_path / 'found.json'
+    count = predict_files(predict, [folder], None, [look(), json_writer(out)])
+    assert count == len(held_mib) == len(json.loads(out.read_text())) == 10_000
+    # All of these pictures would take 8789.
+    assert max(held_mib[1000:]) - held_mib[1000] < 20
+    print(f'{held_mib[1000]:.0f} MiB at the 1000th, {held_mib[-1]:.0f} at the end')
