@@ -15,16 +15,6 @@ export type Found = Extract<Reply, { kind: 'found' }>;
 // What is asked of a model that is no more; its worker will never answer.
 const EXCHANGED: Reply = { kind: 'failed', message: 'The model was exchanged.' };
 
-/** A picture that could not be looked into, with the sentence about why. */
-export class NotFound extends UserError {
-  constructor(
-    message: string,
-    readonly picture: Picture,
-  ) {
-    super(message);
-  }
-}
-
 /** A loaded model in a worker of its own, which takes one picture after another. */
 export class Client {
   private readonly worker = new InferenceWorker();
@@ -72,10 +62,7 @@ export class Client {
   async run(picture: Picture): Promise<Found> {
     const reply = await this.ask({ kind: 'run', picture }, [picture.pixels.buffer]);
     if (reply.kind === 'found') return reply;
-    const message = reply.kind === 'failed' ? reply.message : 'There is no answer.';
-    throw reply.kind === 'failed' && reply.picture
-      ? new NotFound(message, reply.picture)
-      : new UserError(message);
+    throw new UserError(reply.kind === 'failed' ? reply.message : 'There is no answer.');
   }
 
   close(): void {

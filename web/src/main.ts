@@ -2,7 +2,7 @@
 
 import './style.css';
 import { forgetModels } from './cache';
-import { Client, type Found, NotFound } from './client';
+import { Client, type Found } from './client';
 import { draw, maskPicture, withLegend } from './drawing';
 import { type Row, type Settings, asJson, rowsOf } from './found';
 import { type Manifest, readManifest, sampleAddress } from './manifest';
@@ -146,7 +146,7 @@ async function lookInto(still: Still): Promise<void> {
   } catch (error) {
     // Of a model that was exchanged meanwhile the next one tells.
     if (asked !== client) return;
-    if (error instanceof NotFound) {
+    if (source === still) {
       show({ picture: still.picture, name: still.name, mirrored: false });
     }
     throw error;
@@ -239,10 +239,15 @@ async function measure(): Promise<void> {
   const still = source;
   if (!still || still instanceof Live || !shown) return;
   const button = element<HTMLButtonElement>('measure');
+  const asked = client;
+  const loaded = await asked;
   times.clear();
-  for (let count = 0; count < MEASURED && source === still; count++) {
-    const found = await (await client).run(copyOf(still.picture));
-    if (source === still) showFound(found, still.name);
+  for (let count = 0; count < MEASURED; count++) {
+    const found = await loaded.run(copyOf(still.picture)).catch((error) => {
+      if (asked === client) throw error;
+    });
+    if (!found || source !== still || asked !== client) return;
+    showFound(found, still.name);
     button.disabled = true;
   }
   redraw();
@@ -257,6 +262,11 @@ async function load(): Promise<void> {
   const { signal } = loading;
   const select = element<HTMLSelectElement>('backend');
   const backend = backends.get(select.value)!;
+  // What another model found is not this one's.
+  if (shown) shown.result = undefined;
+  element('rows').replaceChildren();
+  element('count').textContent = '';
+  redraw();
   times.clear();
   showTimes(times);
   showMessage(null);
@@ -286,12 +296,8 @@ async function load(): Promise<void> {
 async function choose(next: Model): Promise<void> {
   const other = !model || model.task !== next.task;
   model = next;
-  if (shown) show({ ...shown, result: undefined });
-  element('rows').replaceChildren();
-  element('count').textContent = '';
   if (other) showSliders(model);
   fillSelects();
-  redraw();
   await load();
 }
 

@@ -71,7 +71,7 @@ export type Reply =
       pixels_ms: number;
       network_ms: number;
     }
-  | { kind: 'failed'; message: string; picture?: Picture };
+  | { kind: 'failed'; message: string };
 
 /** An error with a sentence for a person. */
 export class UserError extends Error {}

@@ -37,10 +37,7 @@ onmessage = async ({ data }: MessageEvent<Request>) => {
       await run(data.picture);
     }
   } catch (error) {
-    // The picture goes back, as it can be shown all the same.
-    const picture = data.kind === 'run' ? data.picture : undefined;
-    const failed: Reply = { kind: 'failed', message: tell(error), picture };
-    reply(failed, picture ? [picture.pixels.buffer] : []);
+    reply({ kind: 'failed', message: tell(error) });
   }
 };
 
@@ -86,6 +83,8 @@ async function load(request: Extract<Request, { kind: 'load' }>): Promise<void> 
     session = await ort.InferenceSession.create(network, {
       executionProviders: [backend.kind],
       graphOptimizationLevel: 'all',
+      // Which operators run where is nothing that a person can mend.
+      logSeverityLevel: 3,
     });
   } catch (error) {
     throw new UserError(`${model.file} cannot be loaded (${tell(error)})`);
