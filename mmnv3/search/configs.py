@@ -7,11 +7,13 @@ schedule in proportion, and can hold out data to score on.
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import math
 import os
 import random
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -305,7 +307,8 @@ def dataset_length(config: Config) -> int:
 @lru_cache
 def _count_samples(text: str, scope: str) -> int:
     dataset = Config.fromstring(text, '.py').dataset
-    with DefaultScope.overwrite_default_scope(scope):
+    # pycocotools tells on the screen what it does.
+    with DefaultScope.overwrite_default_scope(scope), redirect_stdout(io.StringIO()):
         return len(DATASETS.build(dataset))
 
 

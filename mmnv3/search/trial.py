@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -183,7 +183,11 @@ def score_models(
 
 
 def train_model(
-    config: Config, budget: Budget, work_dir: str | os.PathLike[str], model: nn.Module
+    config: Config,
+    budget: Budget,
+    work_dir: str | os.PathLike[str],
+    model: nn.Module,
+    advance: Callable[[int], Any] = lambda done: None,
 ) -> State:
     """Trains a model by the recipe of a config, whose own is not used.
 
@@ -193,6 +197,7 @@ def train_model(
         work_dir: Gets checkpoints, from the last of which a training that was
             interrupted goes on, and the log; nothing is printed.
         model: What mmengine trains.
+        advance: Called with the iterations that are done.
 
     Returns:
         Its weights.
@@ -209,9 +214,21 @@ def train_model(
     )
     config.resume = True
     with _quiet_runner(config, StopAtNaNHook()) as runner:
+        runner.register_hook(_Advance(advance))
         runner.model = model
         runner.train()
     return {key: tensor.cpu() for key, tensor in model.state_dict().items()}
+
+
+class _Advance(Hook):
+    """Tells how far a training is."""
+
+    def __init__(self, advance: Callable[[int], Any]) -> None:
+        self.advance = advance
+
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Tells it."""
+        self.advance(runner.iter + 1)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
 from mmnv3.search.nas.pricing import complete_table
-from mmnv3.search.nas.proxies import ELASTIC, PROXIES
+from mmnv3.search.nas.proxies import ELASTIC, PROXIES, ElasticProxy
 from mmnv3.search.nas.search import (
     NASearch,
     NASSettings,
@@ -97,12 +97,13 @@ def search_config(
         **identify(config, table),
     )
     with Folder(plan.work_dir).alone():
+        proxy = PROXIES[plan.proxy](
+            config, space, plan.budget, plan.work_dir / 'trainings', plan.ray
+        )
         search = NASearch(
             space,
             price,
-            PROXIES[plan.proxy](
-                config, space, plan.budget, plan.work_dir / 'trainings', plan.ray
-            ),
+            proxy,
             settings,
             plan.work_dir,
             conditions,
@@ -110,6 +111,8 @@ def search_config(
         )
         if search.samples:
             console.print(f'going on after {len(search.samples)} samples')
+        if isinstance(proxy, ElasticProxy):
+            _train_elastic(proxy, console)
         samples = search.run()
         metric = metric_name(config)
         found, plot = write_results(space, samples, target_us, metric, plan.work_dir)
@@ -124,6 +127,18 @@ def search_config(
         return samples
 
 
+def _progress(console: Console) -> Progress:
+    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeRemainingColumn(), console=console)
+
+
+def _train_elastic(proxy: ElasticProxy, console: Console) -> None:
+    with _progress(console) as bar:
+        task = bar.add_task('elastic network', total=proxy.budget.iterations)
+        proxy.train(lambda done: bar.update(task, completed=done))
+        bar.update(task, visible=False)
+
+
 def _open_price(
     config: Config,
     space: Space,
@@ -134,8 +149,7 @@ def _open_price(
 ) -> Price:
     """Measures what the table lacks first."""
     price = config_price(config, table, size, other_blocks=True)
-    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+    with _progress(console) as bar:
         task = bar.add_task(f'layers that {path.name} lacks', total=None)
         complete_table(
             config,

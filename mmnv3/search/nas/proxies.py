@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -159,8 +160,11 @@ class ElasticProxy:
     work_dir: Path
     ray: str | None = None
 
-    def train(self) -> None:
+    def train(self, advance: Callable[[int], Any] = lambda done: None) -> None:
         """Trains the elastic model, unless that was done.
+
+        Args:
+            advance: Called with the iterations that are done.
 
         Raises:
             UserError: For a config that cannot be trained, and when the loss is no
@@ -169,9 +173,8 @@ class ElasticProxy:
         folder = Folder(self.work_dir)
         if not (folder.path / WEIGHTS).exists():
             model = ElasticModel(self.config, self.space, self.budget.seed)
-            folder.write_weights(
-                WEIGHTS, train_model(self.config, self.budget, self.work_dir, model)
-            )
+            state = train_model(self.config, self.budget, self.work_dir, model, advance)
+            folder.write_weights(WEIGHTS, state)
 
     def __call__(self, batch: Sequence[Tokens]) -> Iterator[tuple[int, Outcome]]:
         """Yields outcomes as they come.
