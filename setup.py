@@ -70,6 +70,7 @@ EXTRAS = {
     'onnx': ONNX,
     'openvino': OPENVINO,
     'litert': ['litert-torch>=0.10', 'ai-edge-litert'],
+    'executorch': ['executorch>=1.5'],
     # Searching on several machines.
     'search': SEARCH,
     # Predicting on several machines.

@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         '--backend',
-        help='pytorch, compile, onnxruntime, openvino or litert; by default pytorch, '
-        'or what an exported file is for',
+        help='pytorch, compile, onnxruntime, openvino, litert or executorch; by '
+        'default pytorch, or what an exported file is for',
     )
     parser.add_argument(
         '--precision',

@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         '--backend',
-        help='let it run the checkpoint: onnxruntime, openvino or litert, by an export '
-        'that is kept, or pytorch or compile, without the toolbox',
+        help='let it run the checkpoint: onnxruntime, openvino, litert or executorch, '
+        'by an export that is kept, or pytorch or compile, without the toolbox',
     )
     parser.add_argument(
         '--precision',

@@ -174,14 +174,7 @@ class _NamedOutputs(nn.Module):
 
 
 def _write_litert(graph: Graph, info: ModelInfo, path: Path) -> None:
-    if info.takes_pictures:
-        raise UserError(
-            'LiteRT cannot take pictures of any size; leave preprocessing out'
-        )
-    if info.postprocessed and info.task == DETECTION:
-        raise UserError(
-            'LiteRT has no suppression that can be exported; leave post-processing out'
-        )
+    _check_phone('LiteRT', info)
     litert_torch = require('litert_torch', 'litert')
     litert_torch.config.show_progress = False
     with torch.enable_grad():  # See `_trace`.
@@ -189,7 +182,48 @@ def _write_litert(graph: Graph, info: ModelInfo, path: Path) -> None:
             _NamedOutputs(graph).eval(), sample_kwargs={INPUT: graph.example()}
         )
     model.export(str(path))
-    # Readers of the model stop where it ends; its own tools append files alike.
+    _append_strings(info, path)
+
+
+def _write_executorch(graph: Graph, info: ModelInfo, path: Path) -> None:
+    _check_phone('ExecuTorch', info)
+    if info.postprocessed:
+        # Its argmax refuses the layout that XNNPACK leaves maps in, when it runs.
+        raise UserError(
+            'ExecuTorch does not choose classes inside; leave post-processing out'
+        )
+    lowering = require('executorch.exir', 'executorch')
+    xnnpack = require(
+        'executorch.backends.xnnpack.partition.xnnpack_partitioner', 'executorch'
+    )
+    program = lowering.to_edge_transform_and_lower(
+        _trace(graph), partitioner=[xnnpack.XnnpackPartitioner()]
+    ).to_executorch()
+    path.write_bytes(program.buffer)
+    _append_strings(info, path)
+
+
+def _check_phone(name: str, info: ModelInfo) -> None:
+    """Checks that a phone's runtime has what is asked for.
+
+    Raises:
+        UserError: When not.
+    """
+    if info.takes_pictures:
+        raise UserError(
+            f'{name} cannot take pictures of any size; leave preprocessing out'
+        )
+    if info.postprocessed and info.task == DETECTION:
+        raise UserError(
+            f'{name} has no suppression that can be exported; leave post-processing out'
+        )
+
+
+def _append_strings(info: ModelInfo, path: Path) -> None:
+    """Describes a model at its file's end, where readers of the model have stopped.
+
+    LiteRT's own tools append files alike.
+    """
     with zipfile.ZipFile(path, 'a') as archive:
         archive.writestr(EXTRA_FILE, json.dumps(info.to_strings()))
 
@@ -199,6 +233,7 @@ _WRITERS = {
     'onnx': _write_onnx,
     'openvino': _write_openvino,
     'litert': _write_litert,
+    'executorch': _write_executorch,
 }
 
 

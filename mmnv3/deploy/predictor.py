@@ -50,11 +50,12 @@ class Predictor:
     stretched to it, and the mask comes back in the picture's own.
 
     Args:
-        model: An exported file (``.onnx``, ``.xml``, ``.tflite``, ``.pt2``), or a
-            config.
+        model: An exported file (``.onnx``, ``.xml``, ``.tflite``, ``.pte``, ``.pt2``),
+            or a config.
         checkpoint: The config's weights; random ones, with a warning, for None.
-        backend: ``'pytorch'``, ``'compile'``, ``'onnxruntime'``, ``'openvino'`` or
-            ``'litert'``; None is ``'pytorch'`` for a config, and for a file its own.
+        backend: ``'pytorch'``, ``'compile'``, ``'onnxruntime'``, ``'openvino'``,
+            ``'litert'`` or ``'executorch'``; None is ``'pytorch'`` for a config, and
+            for a file its own.
         threads: Cores to use; the runtime's own number for None, and all of them on a
             folder.
         precision: ``'fp32'``, ``'bf16'``, ``'fp16'`` or ``'int8'``

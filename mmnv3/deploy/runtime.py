@@ -294,12 +294,7 @@ class LiteRTRuntime(Runtime):
         self, path: Path, threads: int | None, precision: str | None = None
     ) -> None:
         litert = require('ai_edge_litert.interpreter', 'litert')
-        strings = {}
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if EXTRA_FILE in archive.namelist():
-                    strings = json.loads(archive.read(EXTRA_FILE))
-        self.info = _described(path, strings, precision)
+        self.info = _described(path, _appended_strings(path), precision)
         self._interpreter = litert.Interpreter(str(path), num_threads=threads)
         self._run_signature = self._interpreter.get_signature_runner()
         inputs = self._run_signature.get_input_details()
@@ -309,6 +304,47 @@ class LiteRTRuntime(Runtime):
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         found = self._run_signature(**{INPUT: batch})
         return [found[name] for name in self.info.outputs]
+
+
+class ExecuTorchRuntime(Runtime):
+    """Runs a ``.pte`` file with ExecuTorch, by XNNPACK on the CPU.
+
+    Args:
+        path: The file.
+        threads: Threads of every such file of the process, which share them;
+            ExecuTorch's own number for None.
+        precision: What it must be exported in; whatever it is for None.
+    """
+
+    def __init__(
+        self, path: Path, threads: int | None, precision: str | None = None
+    ) -> None:
+        executorch = require('executorch.runtime', 'executorch')
+        shared = require('executorch.extension.pybindings.portable_lib', 'executorch')
+        self.info = _described(path, _appended_strings(path), precision)
+        # A pool that is in use must not be replaced.
+        if threads not in (None, shared._threadpool_get_thread_count()):
+            shared._unsafe_reset_threadpool(threads)
+        program = executorch.Runtime.get().load_program(path)
+        self._method = program.load_method('forward')
+        shape = self._method.metadata.input_tensor_meta(0).sizes()
+        _check_input(path, self.info, {INPUT: shape})
+
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        return [found.numpy() for found in self._method.execute([_tensor(batch)])]
+
+
+def _tensor(batch: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(batch))
+
+
+def _appended_strings(path: Path) -> dict[str, str]:
+    """The description behind a model whose readers stop where it ends."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if EXTRA_FILE in archive.namelist():
+                return json.loads(archive.read(EXTRA_FILE))
+    return {}
 
 
 def _openvino_type(core: Any, precision: str) -> str:
@@ -386,6 +422,9 @@ FORMATS = {
         ('fp32', 'fp16', 'int8'),
         ('litert-torch', 'ai-edge-litert', 'ai-edge-quantizer'),
     ),
+    'executorch': Format(
+        ('.pte',), 'executorch', ExecuTorchRuntime, ('fp32',), ('executorch',)
+    ),
 }
 # The format of the file that a backend runs; None runs the graph itself.
 BACKENDS: dict[str, str | None] = {
@@ -407,8 +446,8 @@ def load_runtime(
     """Loads a file of :mod:`mmnv3.deploy.export` into the runtime that it is for.
 
     Args:
-        path: ``.pt2`` (PyTorch), ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO) or
-            ``.tflite`` (LiteRT).
+        path: ``.pt2`` (PyTorch), ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO),
+            ``.tflite`` (LiteRT) or ``.pte`` (ExecuTorch).
         threads: Threads of one call; the runtime's own number for None.
         precision: One of :data:`mmnv3.deploy.info.PRECISIONS`; that of the file for
             None. OpenVINO runs files of ``'fp32'`` and ``'fp16'`` in ``'bf16'``, too.

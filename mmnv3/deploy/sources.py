@@ -135,7 +135,7 @@ def postprocesses_inside(task: str | None, format_name: str | None) -> bool:
         task: What the config is for.
         format_name: The format of the file that is run; None for the graph itself.
     """
-    return format_name is not None and task not in (None, DETECTION)
+    return format_name not in (None, 'executorch') and task not in (None, DETECTION)
 
 
 def _try_runtime(path: Path, threads: int | None) -> Runtime:

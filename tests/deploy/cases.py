@@ -8,6 +8,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,6 +76,13 @@ def pairs(cases: Iterable[str], kinds: Iterable[str]) -> list[tuple[str, str]]:
         for kind in kinds
         if kind == 'module' or kind in _FORMATS[case]
     ]
+
+
+def skip_without(kind: str) -> None:
+    """Skips a test of a format whose writer, with its many packages, is not there."""
+    for name, module in (('litert', 'litert_torch'), ('executorch', 'executorch')):
+        if kind == name:
+            pytest.importorskip(module, reason=f'there is no {module}')
 
 
 def blurred_noise(size: tuple[int, int]) -> Tensor:

@@ -18,7 +18,7 @@ from mmnv3.deploy.export import FORMATS, describe_graph, export_graph
 from mmnv3.deploy.graph import ExportGraph, build_graph
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.runtime import PyTorchRuntime, Runtime, load_runtime
-from tests.deploy.cases import CASES, random_model
+from tests.deploy.cases import CASES, random_model, skip_without
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,8 +48,7 @@ def exported(shared_folder: Path) -> Iterator[SimpleNamespace]:
 
     @_cache
     def file(case: str, kind: str, inside: bool) -> Path:
-        if kind == 'litert':
-            pytest.importorskip('litert_torch', reason='litert-torch is not installed')
+        skip_without(kind)
         name = f'{case}-inside' if inside else case
         path = folder / f'{name}{FORMATS[kind].suffixes[0]}'
         with FileLock(f'{path}.lock'):

@@ -22,6 +22,7 @@ from mmnv3.deploy.runtime import (
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 from mmnv3.models.layers import SqueezeExcite
+from tests.deploy.cases import skip_without
 from tests.models.parity import calibrate_norms, shake_norms
 
 SHAPE = 1, 3, 32, 32
@@ -44,8 +45,7 @@ def test_a_plain_graph_joins_its_outputs(graph) -> None:
 
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_every_backend_computes_the_same(graph, tmp_path, backend) -> None:
-    if backend == 'litert':
-        pytest.importorskip('litert_torch', reason='litert-torch is not installed')
+    skip_without(backend)
     info = plain_info(graph)
     x = noise_batches(info, 1)[0]
     if BACKENDS[backend]:
@@ -64,8 +64,7 @@ def test_every_backend_computes_the_same(graph, tmp_path, backend) -> None:
 @torch.no_grad()
 def test_every_file_keeps_the_factor_of_tensorflows_gate(tmp_path, kind) -> None:
     """Runtimes know a gate with 1/6, and take what looks like it for that."""
-    if kind == 'litert':
-        pytest.importorskip('litert_torch', reason='litert-torch is not installed')
+    skip_without(kind)
     torch.manual_seed(0)
     theirs, papers = (SqueezeExcite(8, 4, gate) for gate in ('hsigmoid_tf', 'hsigmoid'))
     # Below, inside and above of what the gate cuts off.

@@ -99,6 +99,7 @@ def test_another_version_exports_anew(exports, monkeypatch) -> None:
         ('onnx', 'onnxscript'),
         ('openvino', 'openvino'),
         ('litert', 'litert-torch'),
+        ('executorch', 'executorch'),
     ],
 )
 def test_another_version_of_an_exporter_exports_anew(

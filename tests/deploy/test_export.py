@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mmnv3.deploy.export import FORMATS, export_config, export_graph
 from mmnv3.deploy.fastest import Choice
 from mmnv3.deploy.graph import PlainGraph, plain_info
 from mmnv3.deploy.runtime import load_runtime
+from mmnv3.deploy.sources import postprocesses_inside
 from mmnv3.engine.build import build_model
 from mmnv3.errors import UserError
 from tests.deploy.tiny import INFO, TinyGraph, write_tiny
@@ -155,6 +157,7 @@ def test_what_does_not_fit_is_refused(checkpoint, tmp_path, monkeypatch) -> None
         ('onnx', 'onnxscript'),
         ('openvino', 'openvino'),
         ('litert', 'litert_torch'),
+        ('executorch', 'executorch'),
     ],
 )
 def test_a_missing_package_is_told(
@@ -225,3 +228,16 @@ def test_averages_over_whole_maps_are_one_operator(tmp_path: Path) -> None:
         outputs = load_runtime(path)(x.numpy())
         (value,) = outputs.values()
         np.testing.assert_allclose(value, net(x).detach(), atol=1e-5)
+
+
+def test_executorch_refuses_what_it_cannot_choose(tmp_path) -> None:
+    for about, message in (
+        (dict(postprocessed=True), 'has no suppression that can be exported'),
+        (dict(takes_pictures=True), 'cannot take pictures of any size'),
+        (dict(postprocessed=True, task='classification'), 'does not choose classes'),
+    ):
+        info = replace(INFO, **about)
+        with pytest.raises(UserError, match=f'^ExecuTorch {message}.*; leave'):
+            export_graph(TinyGraph(), info, tmp_path / 'a.pte', 'executorch')
+    assert not postprocesses_inside('segmentation', 'executorch')
+    assert postprocesses_inside('segmentation', 'onnx')

@@ -13,7 +13,7 @@ from mmnv3.deploy.export import write_file
 from mmnv3.deploy.info import INPUT, PRECISIONS
 from mmnv3.deploy.runtime import FORMATS, load_runtime, run_graph
 from mmnv3.errors import UserError
-from tests.deploy.cases import blurred_noise
+from tests.deploy.cases import blurred_noise, skip_without
 
 REDUCED = [
     (name, precision)
@@ -32,11 +32,6 @@ def with_bf16(monkeypatch) -> None:
     monkeypatch.setattr(runtime, 'has_bf16', lambda: True)
 
 
-def needs(format_name: str) -> None:
-    if format_name == 'litert':
-        pytest.importorskip('litert_torch', reason='litert-torch is not installed')
-
-
 def sizes(path: Path, format_name: str) -> int:
     ends = FORMATS[format_name].suffixes
     return sum(path.with_suffix(end).stat().st_size for end in ends)
@@ -46,7 +41,7 @@ def sizes(path: Path, format_name: str) -> int:
 def test_files_say_it_are_smaller_and_close(
     exported, tmp_path, with_bf16, format_name, precision
 ) -> None:
-    needs(format_name)
+    skip_without(format_name)
     graph, info = exported.graph('classifier'), exported.info('classifier')
     path = tmp_path / f'small{FORMATS[format_name].suffixes[0]}'
     write_file(graph, info, path, format_name, precision)
