@@ -124,6 +124,7 @@ def search_config(
             partial.write_text(written.dump(), encoding='utf-8')
         path = plan.work_dir / 'best_config.py'
         console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
+        console.print(f'next:\n  python tools/train.py {path}', soft_wrap=True)
         return samples
 
 
