@@ -101,6 +101,7 @@ WRONG = {
         'gone.py', 'gone.pth', '--table', 'gone.json', '--target-latency', '1ms',
     ],
     'paper_tables.py': ['--table', '77'],
+    'web.py': ['gone'],
 }  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_a_cache_that_cannot_be_written_is_told(cache) -> None:
 
 def test_a_file_runs_in_the_faster_of_its_precisions(exported, monkeypatch) -> None:
     file = exported.file('wide', 'openvino')
-    monkeypatch.setattr(sources, 'has_bf16', lambda: True)
+    monkeypatch.setattr(fastest, 'has_bf16', lambda: True)
     monkeypatch.setattr(runtime, 'has_bf16', lambda: True)
     tried = []
 
@@ -128,7 +128,7 @@ def test_a_file_runs_in_the_faster_of_its_precisions(exported, monkeypatch) -> N
 
 
 def test_a_config_tries_what_is_asked_for(monkeypatch) -> None:
-    monkeypatch.setattr(sources, 'has_bf16', lambda: False)
+    monkeypatch.setattr(fastest, 'has_bf16', lambda: False)
     assert sources._ways(None, 'fp32', None) == [('pytorch', 'fp32')]
     assert sources._ways('openvino', 'fp16', None) == [('openvino', 'fp16')]
     every = sources._ways(None, 'auto', None)
@@ -136,7 +136,7 @@ def test_a_config_tries_what_is_asked_for(monkeypatch) -> None:
     assert not {'compile', 'bf16', 'int8'} & {part for way in every for part in way}
     assert ('litert', 'int8') in sources._ways(None, 'auto', 'pictures')
     assert sources._ways('compile', 'auto', None) == [('compile', 'fp32')]
-    monkeypatch.setattr(sources, 'has_bf16', lambda: True)
+    monkeypatch.setattr(fastest, 'has_bf16', lambda: True)
     assert ('pytorch', 'bf16') in sources._ways('pytorch', 'auto', None)
     for backend, precision, message in (
         ('onnxruntime', 'bf16', "'onnxruntime' has no bf16, but fp32, fp16, int8"),
@@ -150,7 +150,7 @@ def test_a_config_tries_what_is_asked_for(monkeypatch) -> None:
 
 def test_a_config_in_the_fastest_way_predicts(tmp_path, monkeypatch) -> None:
     """One backend, of which nothing has to be exported."""
-    monkeypatch.setattr(sources, 'has_bf16', lambda: True)
+    monkeypatch.setattr(fastest, 'has_bf16', lambda: True)
     monkeypatch.setattr(runtime, 'has_bf16', lambda: True)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
