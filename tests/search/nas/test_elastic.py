@@ -140,6 +140,15 @@ def test_statistics_are_the_mean_of_the_batches():
     assert model.norm.momentum == 0.01 and not model.training
 
 
+@pytest.mark.parametrize(
+    'tiny_config',
+    # What differs between toolboxes is left to the slow tests.
+    [
+        'mmdet',
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ('mmseg', 'mmpretrain')),
+    ],
+    indirect=True,
+)
 def test_a_search_trains_once_and_scores_many(tiny_config, tmp_path, monkeypatch):
     tail = tiny_config.model.backbone.get('tail')
     space = get_space('v3_small', tail)
