@@ -133,8 +133,7 @@ def measure_models(
     """
     layers = [layer for each in found for layer in trace(each.model, each.size).layers]
     layers = search_grid(layers) if grid else layers
-    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with counting_bar(Console(stderr=True)) as bar:
         task = bar.add_task(f'layers by {table.backend}', total=None)
         measured = measure_layers(
             table,
@@ -149,6 +148,12 @@ def measure_models(
         others = random_variants(each, _VARIANTS, _VARIANTS_SEED) if grid else []
         measure_networks(table, [each.model, *others], each.size, out, runs)
     return measured
+
+
+def counting_bar(console: Console) -> Progress:
+    """A bar of so many of so many, and the time that is left."""
+    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeRemainingColumn(), console=console)
 
 
 def search_table(

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
-from mmnv3.search.latency.measuring import search_table
+from mmnv3.search.latency.measuring import counting_bar, search_table
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import LatencyTable
 from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
@@ -128,13 +127,8 @@ def search_config(
         return samples
 
 
-def _progress(console: Console) -> Progress:
-    columns = '{task.description}', BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, TimeRemainingColumn(), console=console)
-
-
 def _train_elastic(proxy: ElasticProxy, console: Console) -> None:
-    with _progress(console) as bar:
+    with counting_bar(console) as bar:
         task = bar.add_task('elastic network', total=proxy.budget.iterations)
         proxy.train(lambda done: bar.update(task, completed=done))
         bar.update(task, visible=False)
@@ -150,7 +144,7 @@ def _open_price(
 ) -> Price:
     """Measures what the table lacks first."""
     price = config_price(config, table, size, other_blocks=True)
-    with _progress(console) as bar:
+    with counting_bar(console) as bar:
         task = bar.add_task(f'layers that {path.name} lacks', total=None)
         complete_table(
             config,

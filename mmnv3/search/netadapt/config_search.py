@@ -36,7 +36,6 @@ from mmnv3.search.netadapt.outputs import (
 )
 from mmnv3.search.netadapt.proposals import proposals
 from mmnv3.search.netadapt.search import (
-    FRONTIER,
     Cut,
     FinishedStep,
     NetAdaptTask,
@@ -152,11 +151,10 @@ def adapt_config(
             plan.ray,
             bar.console.print,
             lambda part: bar.update(shown, completed=part, visible=True),
+            lambda seconds: console.print(_foretell(task, seconds)),
         )
         check(task)
         with task.folder.alone():
-            if not (plan.work_dir / FRONTIER).exists():
-                console.print(_foretell(task))
             steps = adapt(task)
             bar.update(shown, visible=False)
             return _finish(config, task, steps, table, plan, console)
@@ -171,15 +169,18 @@ def _open_table(config: Config, plan: NetAdaptPlan) -> LatencyTable:
     return table
 
 
-def _foretell(task: NetAdaptTask) -> str:
-    """Says how long a search will take, by a short training of its seed."""
-    seconds = []
-    for iterations in (0, _TRIAL_ITERATIONS):
-        budget = replace(task.budget, iterations=iterations)
-        log = task.work_dir / 'seed' / 'log'
-        trial = run_alone(task, Cut(task.seed, task.seed, task.state, budget, log))
-        seconds.append(trial.seconds)
-    scoring, training = seconds
+def _foretell(task: NetAdaptTask, scoring: float) -> str:
+    """Says how long a search will take, by a short training of its seed.
+
+    Args:
+        task: The search.
+        scoring: Seconds that scoring a network takes.
+    """
+    budget = replace(task.budget, iterations=_TRIAL_ITERATIONS)
+    log = task.work_dir / 'seed' / 'log'
+    training = run_alone(
+        task, Cut(task.seed, task.seed, task.state, budget, log)
+    ).seconds
     iteration = max(0.0, training - scoring) / _TRIAL_ITERATIONS
     seed_us = task.price(task.seed.spec)
     cut_us = task.delta * seed_us

@@ -29,7 +29,6 @@ from mmnv3.search.trial import State, Trial, only_finite, run_trials
 
 # The smallest cut that is tried, as a part of what is asked for.
 _LEAST_CUT = 1 / 16
-FRONTIER = 'frontier.json'
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class NetAdaptTask:
         report: Gets a line whenever something is done.
         advance: Gets what part of the latency is cut, 0 to 1, whenever a proposal was
             trained, as if every step cut what it has to at least.
+        scored: Gets the seconds that scoring the seed took, when a search begins.
     """
 
     seed: Network
@@ -143,6 +143,7 @@ class NetAdaptTask:
     ray: str | None = None
     report: Callable[[str], Any] = print
     advance: Callable[[float], Any] = field(default=lambda part: None)
+    scored: Callable[[float], Any] = field(default=lambda seconds: None)
 
     @property
     def folder(self) -> Folder:
@@ -241,7 +242,7 @@ def adapt(task: NetAdaptTask) -> list[FinishedStep]:
         steps.append(_read_step(folder, len(steps)))
         task.report(str(steps[-1]))
         rows = [dict(step=each.number, **asdict(each.winner)) for each in steps]
-        folder.write_json(FRONTIER, rows)
+        folder.write_json('frontier.json', rows)
     return steps
 
 
@@ -318,6 +319,7 @@ def _score_seed(task: NetAdaptTask) -> Point:
         point = Point('seed', task.price(task.seed.spec), trial.value)
         # Its weights are known.
         write_point(task.folder, 'seed/score', point, replace(trial, state=None))
+        task.scored(trial.seconds)
     if point.accuracy is None:
         raise task.folder.damaged('seed/score.json', 'it holds no accuracy')
     return point
