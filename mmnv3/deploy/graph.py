@@ -229,28 +229,38 @@ class SegmentationGraph(ExportGraph):
             pixel, (N, H, W) int32, and -1 for all of a picture with a logit of NaN. C
             is the number of classes, or 1 for two.
         """
-        logits = (
-            self._slide(image, self.windows) if self.windows else self._whole(image)
-        )
-        return self.best_classes(logits) if self.postprocess else logits
+        if self.windows:
+            logits = small = self._slide(image, self.windows)
+        else:
+            small = self._small(image)
+            logits = self._enlarged(small, image)
+        return self.best_classes(logits, small) if self.postprocess else logits
 
-    def best_classes(self, logits: Tensor) -> Tensor:
-        """The best class of every pixel; see :meth:`forward`."""
+    def best_classes(self, logits: Tensor, small: Tensor) -> Tensor:
+        """The best class of every pixel; see :meth:`forward`.
+
+        Args:
+            logits: (N, C, H, W).
+            small: What they were interpolated from, whose NaN are sooner found.
+        """
         if self.mask_threshold is None:
             mask = logits.argmax(1).int()
         else:
             mask = (logits[:, 0].sigmoid() > self.mask_threshold).int()
         # Runtimes differ in what is greater than NaN, but not in sums.
-        sick = logits.sum((1, 2, 3)).isnan()
+        sick = small.sum((1, 2, 3)).isnan()
         return mask.masked_fill(sick.view(-1, 1, 1), -1)
 
-    def _whole(self, image: Tensor) -> Tensor:
-        head = self.model.decode_head
+    def _small(self, image: Tensor) -> Tensor:
+        """The head's logits, at its stride."""
+        return self.widen(self.model.decode_head(self.features(image)))
+
+    def _enlarged(self, small: Tensor, image: Tensor) -> Tensor:
         return F.interpolate(
-            self.widen(head(self.features(image))),
+            small,
             size=image.shape[-2:],
             mode='bilinear',
-            align_corners=head.align_corners,
+            align_corners=self.model.decode_head.align_corners,
         )
 
     def _slide(self, image: Tensor, windows: Windows) -> Tensor:
@@ -262,7 +272,8 @@ class SegmentationGraph(ExportGraph):
         total = image.new_zeros(())
         for top, bottom in rows:
             for left, end in columns:
-                logits = self._whole(image[..., top:bottom, left:end])
+                window = image[..., top:bottom, left:end]
+                logits = self._enlarged(self._small(window), window)
                 total = total + F.pad(logits, (left, width - end, top, height - bottom))
         counts = _cover(rows, height)[:, None] * _cover(columns, width)
         return total / counts.to(total)

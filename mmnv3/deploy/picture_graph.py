@@ -114,7 +114,7 @@ class PictureGraph(nn.Module):
                 mode='bilinear',
                 align_corners=self.info.align_corners,
             )
-            return self.network.best_classes(logits)[0]
+            return self.network.best_classes(logits, found)[0]
         scores, labels = found[0].softmax(-1).topk(min(TOP, self.network.num_classes))
         return scores, labels.int()
 
