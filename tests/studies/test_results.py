@@ -74,12 +74,17 @@ def test_the_fastest_of_each_kind_is_read(tmp_path: Path) -> None:
             ('ssdlite', 'fp32', 9.0),
             ('ssdlite', 'fp32', 8.0),
             ('ssdlite', 'int8', 5.0),
+            ('ssdlite', 'fp16', 1.0),
             ('torchvision:x', 'fp32', 4.0),
+            ('torchvision:x', 'bf16', 3.0),
         )
     ]
     (tmp_path / 'speed.json').write_text(json.dumps(dict(rows=rows)))
     found = results.fastest_ms(tmp_path)
     assert found == {'32 bits': 8.0, '8 bits': 5.0, "torchvision's": 4.0}
+    rows.append(dict(model='ssdlite', precision='bf16', whole_ms=dict(p50=6.0)))
+    (tmp_path / 'speed.json').write_text(json.dumps(dict(rows=rows)))
+    assert results.fastest_ms(tmp_path)['bfloat16'] == 6.0
 
 
 def test_a_row_is_measured_once_for_each_machine(here, monkeypatch, capsys) -> None:
