@@ -147,7 +147,7 @@ setup(
         'torch>=2.6',
         'torchvision>=0.21',
         'numpy',
-        'opencv-python',
+        'opencv-python>=4.7',  # It suppresses boxes class by class.
         'pillow',
         'rich',
         'platformdirs',

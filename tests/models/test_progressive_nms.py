@@ -120,7 +120,9 @@ def test_the_highest_scores_are_found(num_classes: int, kind: str) -> None:
         assert 400 <= len(index) < 2000 and not complete
 
 
-@pytest.mark.parametrize('kind', ['apart', 'ties', 'clutter', 'far apart'])
+@pytest.mark.parametrize(
+    'kind', ['apart', 'ties', 'clutter', 'far apart', 'outside', 'flat']
+)
 @pytest.mark.parametrize('num_classes', [1, 3, 30])
 def test_arrays_are_suppressed_as_torchvision_does(num_classes: int, kind: str) -> None:
     torch.manual_seed(0)
@@ -132,8 +134,13 @@ def test_arrays_are_suppressed_as_torchvision_does(num_classes: int, kind: str) 
     scores = torch.randperm(count * num_classes).view(count, num_classes).float()
     if kind == 'ties':  # Of coordinates, so that overlaps equal the threshold.
         boxes = (boxes / 5).round() * 5
+    if kind == 'flat':  # Some are where others are, without an area.
+        boxes[::5, 2] = boxes[::5, 0]
+        boxes[5::10] = boxes[:-5:10]
     labels = torch.arange(num_classes).repeat(count)
     every = boxes.double().repeat_interleave(num_classes, 0)
+    if kind == 'outside':  # torchvision wants them where no coordinate is negative.
+        boxes -= 256
     for max_num, iou in ((1, 0.5), (100, 0.6), (100, 0.7), (1000, 0.35)):
         kept = batched_nms(every, scores.flatten().double(), labels, iou)[:max_num]
         found, best, classes = array_nms(
