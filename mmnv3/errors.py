@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -15,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-# Exit statuses: argparse's for what is wrong, the shell's for Ctrl-C and SIGTERM.
-WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
+# Exit statuses: argparse's for what is wrong, the shell's for Ctrl-C, SIGPIPE, SIGTERM.
+WRONG, INTERRUPTED, UNREAD, TERMINATED = 2, 130, 141, 143
 
 # What a person can do about what the system refuses.
 _REMEDIES = {
@@ -108,9 +109,11 @@ def one_line_errors() -> Iterator[None]:
 
     A :class:`UserError`, an error of the system (OSError: a full disk, a place that may
     not be written to) and a lack of memory are printed as one line, and the process
-    ends with status 2, that of wrong arguments; Ctrl-C ends it with 130. Any other
-    error is a fault of the program, and keeps its traceback. A :class:`Remark` is
-    printed as a line, once. Other warnings, talk among developers, are not.
+    ends with status 2, that of wrong arguments; Ctrl-C ends it with 130. Where nobody
+    reads what it prints any more, as after ``| head``, it ends with 141 and no word.
+    Any other error is a fault of the program, and keeps its traceback. A
+    :class:`Remark` is printed as a line, once. Other warnings, talk among developers,
+    are not.
     """
     if signal.getsignal(signal.SIGINT) is _leave:
         # From here on there may be something to tidy up.
@@ -120,14 +123,24 @@ def one_line_errors() -> Iterator[None]:
             # Names of files need be no text.
             stream.reconfigure(errors='backslashreplace')
     try:
-        with warnings.catch_warnings():
-            _show_only_remarks()
-            yield
+        try:
+            with warnings.catch_warnings():
+                _show_only_remarks()
+                yield
+        except SystemExit:
+            # So ends argparse after it has printed its help.
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if _is_unread(error):
+            _end('', UNREAD)
+        if isinstance(error, SystemExit):
+            raise
         if isinstance(error, Terminated):
             _end('terminated', TERMINATED)
-        if _was_interrupted(error):
+        if _came_of(error, KeyboardInterrupt):
+            # Whatever failed while the program was stopping.
             _end('interrupted', INTERRUPTED)
         line = _find_line(error)
         if line is None:
@@ -136,21 +149,36 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _end(line: str, status: int) -> NoReturn:
-    """Prints a last line, and ends the process."""
+    """Prints a last line, unless it is empty, and ends the process."""
     try:
         sys.stdout.flush()
     except OSError:
         # Whoever read it is gone, or its disk is full: Python would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    # A name may hold line breaks.
-    print(*line.splitlines(), file=sys.stderr)
+    if line:
+        # A name may hold line breaks.
+        print(*line.splitlines(), file=sys.stderr)
     sys.exit(status)
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error is Ctrl-C, or came of it while the program was stopping."""
+def _is_unread(error: BaseException) -> bool:
+    """Whether an error came of a standard output that is a pipe without a reader.
+
+    Of other pipes, as to processes that load data, it is an error.
+    """
+    if not _came_of(error, BrokenPipeError):
+        return False
+    if isinstance(error, SystemExit):
+        return True  # By rich, which has opened another output.
+    output = select.poll()
+    output.register(1, 0)
+    return bool(output.poll(0))
+
+
+def _came_of(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether an error is of a kind, or was raised for one or while one was handled."""
     while error is not None:
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, kind):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -213,19 +213,58 @@ def test_remarks_are_said_once_and_other_warnings_not(capsys) -> None:
     assert (warnings.showwarning, warnings.filters) == before
 
 
-@pytest.mark.parametrize('place', ['closed', '/dev/full'])
-def test_an_output_that_nobody_takes(place: str) -> None:
+PRINT, HELP = "print('a table')", "argparse.ArgumentParser().parse_args(['-h'])"
+# Somebody's reader tells what it does, and takes every OSError for the file's.
+READ = (
+    'try:\n'
+    "        print('reading', flush=True)\n"
+    '    except OSError:\n'
+    "        raise UserError('no table') from None\n"
+)
+UNREAD = 141  # 128 and the number of SIGPIPE.
+
+
+@pytest.mark.parametrize(
+    ('place', 'says', 'status'),
+    [
+        ('closed', PRINT, UNREAD),
+        ('closed', HELP, UNREAD),
+        ('closed', READ, UNREAD),
+        ('closed', "rich.console.Console().print('a table')", UNREAD),
+        ('closed', "raise UserError('no table')", 2),
+        ('closed', 'argparse.ArgumentParser().error("no table")', 2),
+        ('/dev/full', PRINT, 2),
+        ('/dev/full', HELP, 2),
+    ],
+)
+def test_an_output_that_nobody_takes(place: str, says: str, status: int) -> None:
     code = (
-        'from mmnv3.errors import one_line_errors\n'
+        'import argparse\n'
+        'import rich.console\n'
+        'from mmnv3.errors import UserError, one_line_errors\n'
         'with one_line_errors():\n'
-        "    print('a table')\n"
+        f'    {says}\n'
     )
     read, write = os.pipe()
     os.close(read)
     target = write if place == 'closed' else os.open(place, os.O_WRONLY)
+    # Of what is not buffered argparse tells no error.
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONUNBUFFERED'}
     done = subprocess.run(
-        [sys.executable, '-c', code], stdout=target, stderr=subprocess.PIPE, text=True
+        [sys.executable, '-c', code],
+        stdout=target,
+        stderr=subprocess.PIPE,
+        env=env,
+        text=True,
     )
     os.close(write)
-    assert done.returncode == 2
-    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    assert done.returncode == status
+    if status == UNREAD:
+        assert not done.stderr
+    else:
+        assert 'error: ' in done.stderr.splitlines()[-1]
+
+
+def test_another_pipe_that_breaks_is_an_error(capsys) -> None:
+    error = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    assert printed(error, capsys) == 'error: Broken pipe\n'

@@ -85,10 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     runner = build_runner(config, screen=screen)
     progress = ProgressHook(screen)
     runner.register_hook(progress)
-    try:
+    with progress:
         runner.train()
-    finally:
-        progress.close()
 
 
 def _gains_by_amp(config: Config) -> bool:

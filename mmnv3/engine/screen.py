@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ class Screen(logging.Filter):
         """Filters what a logger writes to the screen."""
         for handler in _on_screen(logger):
             handler.addFilter(self)
+            # A log that nobody reads ends a tool, as whatever else it prints does.
+            handler.handleError = partial(  # type: ignore[method-assign]
+                _raise_if_unread, handler
+            )
 
     def runner_class(self) -> type[Runner]:
         """The runner of mmengine, whose log is filtered from its first line on."""
@@ -91,8 +96,9 @@ class Screen(logging.Filter):
 class ProgressHook(Hook):
     """Shows how far a training is, and in the end what it came to.
 
-    On a terminal it is a bar with the loss, the newest and the best metric, pictures a
-    second, the memory that the process holds, and the time left.
+    It goes round the training as a context. On a terminal it is a bar with the loss,
+    the newest and the best metric, pictures a second, the memory that the process
+    holds, and the time left.
 
     Args:
         screen: What is shown beside it.
@@ -112,12 +118,23 @@ class ProgressHook(Hook):
         self._metric = ''
         self._silence = ExitStack()
 
+    def __enter__(self) -> ProgressHook:
+        """Silences what libraries print, beside a bar and with ``quiet``."""
+        if self._screen.bar or self._screen.quiet:
+            self._silence.enter_context(redirect_stdout(io.StringIO()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends that, and the bar; also of a training that was stopped."""
+        self._close()
+
     def before_train(self, runner: Runner) -> None:
         """Starts the bar."""
         self._screen.began = True
         self._begin = time.monotonic()
         if not self._screen.bar:
             return
+        self._silence.close()
         self._progress = Progress(
             TextColumn('{task.description}'),
             BarColumn(),
@@ -196,13 +213,12 @@ class ProgressHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Ends the bar, and says what it came to."""
-        self.close()
+        self._close()
         if is_main_process():
             seconds = time.monotonic() - self._begin
             print(*summary(runner, seconds), sep='\n')
 
-    def close(self) -> None:
-        """Ends the bar; also of a training that was stopped."""
+    def _close(self) -> None:
         self._silence.close()
         if self._progress is not None:
             self._progress.stop()
@@ -220,6 +236,13 @@ class ProgressHook(Hook):
 def _on_screen(logger: logging.Logger) -> list[logging.StreamHandler]:
     """Handlers that write to the screen; those of files are of subclasses."""
     return [h for h in logger.handlers if type(h) is logging.StreamHandler]
+
+
+def _raise_if_unread(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """What a handler does where it cannot write a record."""
+    if isinstance(sys.exc_info()[1], BrokenPipeError):
+        raise
+    logging.Handler.handleError(handler, record)
 
 
 def _memory_gib() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +88,36 @@ def test_the_bar_tells_how_it_goes(tmp_path, monkeypatch, capsys) -> None:
     ):
         assert part in text
     assert 'trained 3 iterations' in capsys.readouterr().out
+
+
+def test_quiet_hides_what_libraries_print(tmp_path, capsys) -> None:
+    runner = fake_runner(tmp_path)
+    with ProgressHook(Screen(quiet=True)) as hook:
+        print('creating index...')
+        hook.before_train(runner)
+        hook.before_val_epoch(runner)
+        print('Average Precision')
+        hook.after_val_epoch(runner)
+        print('Loading and preparing results...')
+        hook.after_train(runner)
+    assert capsys.readouterr().out == 'trained 0 iterations in 0 min 0 s\n'
+    with pytest.raises(KeyboardInterrupt), ProgressHook(Screen(quiet=True)):
+        raise KeyboardInterrupt
+    print('stopped')
+    assert capsys.readouterr().out == 'stopped\n'
+
+
+def test_a_log_that_nobody_reads_ends_the_training() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    logger = logging.Logger('a')
+    pipe = open(write, 'w')
+    logger.addHandler(logging.StreamHandler(pipe))
+    Screen().join(logger)
+    with pytest.raises(BrokenPipeError):
+        logger.info('Iter(train) [20/840]')
+    with pytest.raises(BrokenPipeError):
+        pipe.close()  # It tries once more.
 
 
 def test_the_next_commands_name_what_is_there(tmp_path) -> None:
