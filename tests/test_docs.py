@@ -1,19 +1,24 @@
 """What the README and the pages of docs/ show: it runs, and what it names exists."""
 
 import argparse
+import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from inspect import signature
 from itertools import takewhile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmnv3 import mim
 from mmnv3.deploy.export import export_config
+from mmnv3.engine.config import read_config
 from mmnv3.models import MobileNetV3
 from mmnv3.registry import MODELS
 from tests.tools import main_of
@@ -27,14 +32,36 @@ def blocks(language: str, text: str) -> list[str]:
     return re.findall(rf'```{language}\n(.*?)```', text, re.DOTALL)
 
 
-def commands() -> Iterator[list[str]]:
-    """The arguments of every `python -m mmnv3` in a block, its tool first."""
-    for text in TEXTS:
-        for block in blocks('bash', text):
-            for line in block.replace('\\\n', '').splitlines():
-                _, found, given = line.partition(' -m mmnv3 ')
-                if found and (words := shlex.split(given, comments=True)):
-                    yield [*takewhile(lambda word: word != '|', words)]
+# The tools and the studies, as they are named in a command.
+FRONT = re.compile(r'python3? (?:-m mmnv3 (\w+)|tools/(\w+)\.py|-m studies\.(\w+))\b')
+# Their examples stand in their own texts.
+FRONTS = [*ROOT.glob('tools/*.py'), *ROOT.glob('studies/*.py')]
+
+
+def spans_of(text: str) -> list[str]:
+    """What stands in sentences as code."""
+    return re.findall(r'`([^`]+)`', re.sub(r'(?s)```.*?```', '', text))
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every call of a tool or a study in a block: its front and the arguments."""
+    texts = [block for text in TEXTS for block in blocks('bash', text)]
+    texts += [ast.get_docstring(ast.parse(path.read_text('utf-8'))) for path in FRONTS]
+    for text in filter(None, texts):
+        for line in text.replace('\\\n', '').splitlines():
+            if found := FRONT.search(line):
+                words = shlex.split(line[found.end() :], comments=True)
+                yield front(found), [*takewhile(lambda word: word != '|', words)]
+
+
+def front(found: re.Match) -> str:
+    """A tool's file, or a study's module."""
+    tool, file, study = found.groups()
+    return f'studies.{study}' if study else f'{tool or file}.py'
+
+
+def main(name: str) -> Callable[[list[str]], None]:
+    return import_module(name).main if name.startswith('studies.') else main_of(name)
 
 
 COMMANDS = list(commands())
@@ -86,27 +113,108 @@ def _export_small() -> None:
 
 
 class Parsed(Exception):
-    """A tool's arguments were taken."""
+    """A front's arguments were taken.
+
+    Attributes:
+        values: What they are.
+        known: All options.
+    """
+
+    def __init__(self, values: argparse.Namespace, known: set[str]) -> None:
+        super().__init__()
+        self.values, self.known = values, known
 
 
-def test_commands_are_understood(monkeypatch, capsys) -> None:
-    """Every option of every command is one of its tool, and every config is there."""
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], Parsed]:
+    """Lets a front parse, and do no more."""
     parse = argparse.ArgumentParser.parse_args
 
     def stop(self: argparse.ArgumentParser, args: list[str] | None = None) -> None:
-        parse(self, args)
-        raise Parsed
+        known = set(re.findall(r'--[a-z][\w-]*', self.format_help()))
+        raise Parsed(parse(self, args), known)
+
+    def ask(name: str, args: list[str]) -> Parsed:
+        with pytest.raises(Parsed) as found:
+            main(name)(args)
+        return found.value
 
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', stop)
-    assert len(COMMANDS) > 50
-    for tool, *given in COMMANDS:
+    return ask
+
+
+def test_commands_are_understood(parsed, capsys) -> None:
+    """Every option of every command is one of its tool, and every config is there.
+
+    What a command sets of one of our configs stands in that config.
+    """
+    assert len(COMMANDS) > 100
+    assert {name for name, _ in COMMANDS} >= {f'{name}.py' for name in mim.tools()}
+    for name, given in COMMANDS:
+        told = f'{name} {shlex.join(given)}'
         try:
-            with pytest.raises(Parsed):
-                main_of(f'{tool}.py')(given)
+            values = parsed(name, given).values
         except SystemExit:
-            pytest.fail(f'{tool} {shlex.join(given)}: {capsys.readouterr().err}')
-        named = [word for word in given if re.fullmatch(r'\w*mnv\d_\w+', word)]
-        assert set(named) <= set(mim.config_names()), named
+            pytest.fail(f'{told}: {capsys.readouterr().err}')
+        ours = [
+            path
+            for word in given
+            if word.startswith('configs/') or re.fullmatch(r'\w*mnv\d_\w+', word)
+            if (path := Path(mim.find_config(word)))
+        ]
+        assert all(path.is_file() for path in ours), told
+        for key in getattr(values, 'cfg_options', None) or () if ours else ():
+            assert takes(read_config(str(ours[0])), key), told
+
+
+def takes(config: Config, key: str) -> bool:
+    """Whether a config has a setting, or the part that it is of has a default."""
+    place = config
+    for part in key.split('.'):
+        if isinstance(place, list):
+            place = place[int(part)]
+        elif part in place:
+            place = place[part]
+        else:
+            kind = place.get('type', '')
+            name = kind if '.' in kind else f'{config.default_scope}.{kind}'
+            return part in signature(MODELS.get(name)).parameters
+    return True
+
+
+# Options of other programs, in sentences.
+FOREIGN = {'--head', '--shm-size', '--use-webgpu-adapter', '--workers'}
+
+
+def test_options_in_sentences_are_known(parsed) -> None:
+    known = {name: parsed(name, given).known for name, given in COMMANDS}
+    # One page is about the tools of others.
+    pages = [page for page in zip(PAGES, TEXTS) if page[0].name != 'openmmlab.md']
+    spans = [span for _, text in pages for span in spans_of(text)]
+    assert any(FRONT.search(span) for span in spans)
+    for span in spans:
+        found = FRONT.search(span)
+        options = set(re.findall(r'(?<![\w-])--[a-z][\w-]*', span))
+        assert options <= (
+            known[front(found)] if found else FOREIGN.union(*known.values())
+        ), span
+
+
+def test_targets_and_extras_exist() -> None:
+    makefile = (ROOT / 'Makefile').read_text('utf-8')
+    lines = ''.join(block for text in TEXTS for block in blocks('bash', text))
+    targets = set(re.findall(r'(?m)^make ([a-z-]+)', lines))
+    targets |= set(re.findall(r'`make ([a-z-]+)`', ''.join(TEXTS)))
+    assert len(targets) > 5
+    assert targets <= set(re.findall(r'^([a-z-]+):', makefile, re.MULTILINE))
+    setup = (ROOT / 'setup.py').read_text('utf-8')
+    extras = set(re.findall(r"^    '([a-z-]+)': ", setup, re.MULTILINE))
+    start = (ROOT / 'docs/index.md').read_text('utf-8')
+    listed = start.split('| extra | for |')[1].split('\n\n')[0]
+    rows = [row.split('|')[1] for row in listed.splitlines() if '`' in row]
+    assert set(re.findall(r'`([a-z-]+)`', ''.join(rows))) == extras
+    named = re.findall(r"install [^`\n]*?\[([a-z,-]+)\]'", ''.join(TEXTS))
+    assert {name for names in named for name in names.split(',')} <= extras
 
 
 def test_files_that_the_readme_names_exist() -> None:
