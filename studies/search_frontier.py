@@ -14,10 +14,8 @@ What was trained or searched is kept, and the same command goes on with the rest
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +26,9 @@ from rich.console import Console
 from mmnv3 import arguments
 from mmnv3.arch import NetSpec, load_spec
 from mmnv3.benchmark.machine import describe_machine, machine_line
-from mmnv3.engine.config import input_size, read_config
+from mmnv3.engine.build import build_model
+from mmnv3.engine.config import input_size
 from mmnv3.errors import one_line_errors
-from mmnv3.files import check_output
 from mmnv3.search.configs import (
     Budget,
     build,
@@ -49,7 +47,7 @@ from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from studies.page import markdown_table, write_page
 from studies.plots import name_point, new_figure
-from studies.whole_trainings import train_whole
+from studies.whole_trainings import open_study, study_parser, train_whole
 
 # Multipliers, and fractions of the seed's latency that each search is asked for.
 WIDTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.35)
@@ -112,7 +110,8 @@ def _searched(
 ) -> Iterator[tuple[str, str, NetSpec]]:
     """What the searches find; the first multiplier, the seed, is trained by then."""
     length = schedule_length(config)
-    state = folder.read_weights(f'whole/{_file(MULTIPLIER, "×1")}_0.pth')
+    model = build_model(config)
+    model.load_state_dict(folder.read_weights(f'whole/{_file(MULTIPLIER, "×1")}_0.pth'))
     for part in NETADAPT:
         place = folder.path / f'netadapt_{part:g}'
         plan = NetAdaptPlan(
@@ -122,7 +121,7 @@ def _searched(
             place,
             compare_width=False,
         )
-        adapt_config(config, state, plan, console)
+        adapt_config(model, plan, console)
         yield 'NetAdapt', f'{part:g}', load_spec(place / 'found.json')
     table, _ = search_table(None, 'onnxruntime', 1)
     seed_us = config_price(config, table)(config_network(config).spec)
@@ -227,21 +226,12 @@ def draw(entries: Sequence[Entry]) -> Figure:
 @one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, does it all, and writes the table and the plot."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', type=arguments.name)
-    parser.add_argument('--out', type=arguments.path, required=True, metavar='FOLDER')
-    parser.add_argument('--seeds', type=arguments.count, default=2)
+    parser = study_parser(__doc__.splitlines()[0])
     parser.add_argument(
         '--samples', type=arguments.count, default=600, help='of NAS; %(default)s'
     )
-    parser.add_argument('--space', default='v3_small', help='of NAS; %(default)s')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=arguments.Settings, metavar='KEY=VALUE'
-    )
     args = parser.parse_args(argv)
-    check_output('--out', args.out, folder=True)
-    config = read_config(args.config, args.cfg_options)
-    folder = Folder(args.out)
+    config, folder = open_study(args)
     with folder.alone():
         entries = run(config, args.seeds, args.samples, args.space, folder)
         machine = describe_machine(1)
@@ -249,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder.write_json('frontier.json', content)
     table = table_of(entries)
     page = f'{table}\n{machine_line(machine)}\n'
-    write_page(Path(args.out) / 'frontier.md', page, {'frontier.png': draw(entries)})
+    write_page(args.out / 'frontier.md', page, {'frontier.png': draw(entries)})
     print(page)
 
 

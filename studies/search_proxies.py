@@ -14,7 +14,6 @@ What was trained is kept, and the same command goes on with the rest.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,17 +28,16 @@ from mmnv3 import arguments
 from mmnv3.arch.layers import Network, list_layers
 from mmnv3.benchmark.clock import Stopwatch
 from mmnv3.benchmark.machine import describe_machine, machine_line
-from mmnv3.engine.config import input_size, read_config
+from mmnv3.engine.config import input_size
 from mmnv3.errors import one_line_errors
-from mmnv3.files import check_output
 from mmnv3.search.configs import Budget, schedule_length, with_sampled_spec
 from mmnv3.search.folder import Folder, to_json
 from mmnv3.search.nas.proxies import ElasticProxy, ScratchProxy
 from mmnv3.search.nas.search import Evaluate
-from mmnv3.search.nas.space import SPACES, Space, Tokens, get_space
+from mmnv3.search.nas.space import Space, Tokens, get_space
 from mmnv3.size import Size
 from studies.page import DASH, markdown_table
-from studies.whole_trainings import train_whole
+from studies.whole_trainings import open_study, study_parser, train_whole
 
 # Networks that are drawn to find some of every size among them.
 _DRAWN = 400
@@ -166,20 +164,13 @@ def compare(
 @one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses the arguments, compares, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', type=arguments.name)
-    parser.add_argument('--out', type=arguments.path, required=True, metavar='FOLDER')
-    parser.add_argument('--space', choices=SPACES, default='v3_small')
-    parser.add_argument('--networks', type=arguments.count, default=12)
-    parser.add_argument('--seeds', type=arguments.count, default=2)
+    parser = study_parser(__doc__.splitlines()[0])
     parser.add_argument(
-        '--cfg-options', nargs='+', action=arguments.Settings, metavar='KEY=VALUE'
+        '--networks', type=arguments.count, default=12, help='%(default)s'
     )
     args = parser.parse_args(argv)
-    check_output('--out', args.out, folder=True)
-    config = read_config(args.config, args.cfg_options)
+    config, folder = open_study(args)
     space = get_space(args.space, config.model.backbone.get('tail'))
-    folder = Folder(args.out)
     with folder.alone():
         print(compare(config, space, args.networks, args.seeds, folder))
     print(machine_line(describe_machine(torch.get_num_threads())))

@@ -1,15 +1,50 @@
-"""Whole trainings of networks, each kept as soon as it ends."""
+"""What studies of the searches share: options, and whole trainings that are kept."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmnv3 import arguments
+from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
+from mmnv3.files import check_output
 from mmnv3.search.configs import Budget, schedule_length
 from mmnv3.search.folder import Folder
+from mmnv3.search.nas.space import SPACES
 from mmnv3.search.trial import train_and_score
+
+
+def study_parser(description: str) -> argparse.ArgumentParser:
+    """The options that every study of the searches has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', type=arguments.config)
+    parser.add_argument('--out', type=arguments.path, required=True, metavar='FOLDER')
+    parser.add_argument(
+        '--seeds',
+        type=arguments.count,
+        default=2,
+        help='of every whole training; %(default)s',
+    )
+    parser.add_argument(
+        '--space', choices=SPACES, default='v3_small', help='of NAS; %(default)s'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=arguments.Settings, metavar='KEY=VALUE'
+    )
+    return parser
+
+
+def open_study(args: argparse.Namespace) -> tuple[Config, Folder]:
+    """The config and the folder that parsed arguments name.
+
+    Raises:
+        UserError: When one of them cannot be what it should.
+    """
+    check_output('--out', args.out, folder=True)
+    return read_config(args.config, args.cfg_options), Folder(args.out)
 
 
 def train_whole(

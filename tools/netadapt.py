@@ -21,7 +21,6 @@ from rich.console import Console
 
 from mmnv3 import arguments
 from mmnv3.engine.build import build_model
-from mmnv3.engine.config import read_config
 from mmnv3.files import check_output
 from mmnv3.search.configs import Budget, schedule_length
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
@@ -98,9 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     work_dir = args.work_dir or Path('work_dirs') / f'netadapt_{Path(args.config).stem}'
     check_output('--work-dir', work_dir, folder=True)
-    config = read_config(args.config, args.cfg_options)
+    model = build_model(args.config, args.cfg_options, args.checkpoint)
     iterations = args.iters or max(
-        _LEAST_ITERATIONS, schedule_length(config) // _ITERATIONS_SHARE
+        _LEAST_ITERATIONS, schedule_length(model.cfg) // _ITERATIONS_SHARE
     )
     plan = NetAdaptPlan(
         args.table,
@@ -117,8 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.backend,
         args.threads,
     )
-    model = build_model(args.config, args.cfg_options, args.checkpoint)
-    adapt_config(config, model.state_dict(), plan, Console())
+    adapt_config(model, plan, Console())
 
 
 if __name__ == '__main__':

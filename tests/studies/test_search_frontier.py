@@ -1,11 +1,10 @@
 """The study of the searches; only searching, training and timing are left out."""
 
 import pytest
-import torch
 
 from mmnv3.arch import load_spec, save_spec
 from mmnv3.engine.config import read_config
-from mmnv3.search.configs import config_network
+from mmnv3.search.configs import build, config_network
 from mmnv3.search.netadapt.proposals import narrowest
 from mmnv3.search.trial import Trial
 from studies import search_frontier, whole_trainings
@@ -36,15 +35,17 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
     config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
     seed = config_network(config)
     trained, searched = [], []
+    state = build(config).state_dict()
 
     def train(edited, budget, work_dir):
         spec = edited.model.backbone.arch
         trained.append(spec)
         accuracy = oracle_accuracy(spec) + budget.seed / 1e3
-        return Trial('coco/bbox_mAP', accuracy, state=dict(w=torch.ones(1)))
+        return Trial('coco/bbox_mAP', accuracy, state=state)
 
-    def adapt(config, state, plan, console):
+    def adapt(model, plan, console):
         searched.append(plan.target)
+        assert model.state_dict().keys() == state.keys()
         plan.work_dir.mkdir(parents=True, exist_ok=True)
         save_spec(narrowest(seed).spec, plan.work_dir / 'found.json')
 

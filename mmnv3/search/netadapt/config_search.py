@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from mmengine.config import Config
 from rich.console import Console
@@ -16,9 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from torch import nn
 
 from mmnv3.arch import load_spec
-from mmnv3.engine.build import build_model
 from mmnv3.files import only_process
 from mmnv3.search.configs import Budget, config_network, with_spec
 from mmnv3.search.folder import Folder, identify
@@ -46,7 +47,7 @@ from mmnv3.search.netadapt.search import (
 )
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.target import ms, parse_latency
-from mmnv3.search.trial import State, Trial, metric_name, train_and_score
+from mmnv3.search.trial import Trial, metric_name, train_and_score
 
 # The paper's δ, and steps of about which a search is where none is asked for.
 _LEAST_DELTA, _STEPS = 0.01, 10
@@ -109,13 +110,13 @@ class NetAdaptPlan:
 
 
 def adapt_config(
-    config: Config, state: State, plan: NetAdaptPlan, console: Console
+    model: nn.Module, plan: NetAdaptPlan, console: Console
 ) -> list[FinishedStep]:
     """Searches, prints how it goes and what was found, and writes it.
 
     Args:
-        config: Its network is the seed.
-        state: The weights of its model.
+        model: What :func:`mmnv3.engine.build.build_model` returns; its network is the
+            seed.
         plan: What is searched.
         console: Where to print.
 
@@ -125,7 +126,8 @@ def adapt_config(
     Raises:
         UserError: For what a person can mend; what was tried is kept.
     """
-    table = _open_table(config, plan)
+    config, state = cast(Config, model.cfg), model.state_dict()
+    table = _open_table(model, plan)
     identity = identify(config, table)
     if plan.distill:
         config = write_teacher(config, state, Folder(plan.work_dir))
@@ -160,12 +162,11 @@ def adapt_config(
             return _finish(config, task, steps, table, plan, console)
 
 
-def _open_table(config: Config, plan: NetAdaptPlan) -> LatencyTable:
+def _open_table(model: nn.Module, plan: NetAdaptPlan) -> LatencyTable:
     table, path = search_table(plan.table, plan.backend, plan.threads)
     if plan.table is None:
         with only_process(path, BUSY):
-            model = ConfigModel.of_model(build_model(config), plan.size)
-            measure_models(table, [model], path)
+            measure_models(table, [ConfigModel.of_model(model, plan.size)], path)
     return table
 
 

@@ -69,10 +69,8 @@ def test_a_search_is_continued_with_the_same_settings_only(
     detection_config, table, trained, tmp_path
 ):
     def run(plan, options=None):
-        config = read_config(str(detection_config), options)
-        torch.manual_seed(0)
         console = Console(file=io.StringIO(), width=200)
-        adapt_config(config, build(config).state_dict(), plan, console)
+        adapt_config(build_model(str(detection_config), options), plan, console)
         return console.file.getvalue()
 
     folder = tmp_path / 'work'
@@ -111,12 +109,15 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     for name in ('load_network', 'time_networks'):
         monkeypatch.setattr(comparison, name, getattr(measuring, name))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    config = read_config(str(detection_config))
+    model = build_model(str(detection_config))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     folder, console = tmp_path / 'work', Console(file=io.StringIO(), width=400)
     plan = NetAdaptPlan(
         None, '0.98', Budget(1), folder, distill=True, backend='pytorch'
     )
-    steps = adapt_config(config, build(config).state_dict(), plan, console)
+    steps = adapt_config(model, plan, console)
+    # The table was measured by the same model.
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in before)
     text = console.file.getvalue()
     # A tenth of what is cut would be less than the paper's hundredth.
     assert 'at most 2 steps of up to' in text and 'measured now' in text
