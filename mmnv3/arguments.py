@@ -11,6 +11,7 @@ from typing import Any
 
 from mmnv3.errors import UserError
 from mmnv3.mim import find_config
+from mmnv3.optional import require
 
 # More threads than this, and than there are cores, only use up the system's.
 _MOST_THREADS = max(64, os.cpu_count() or 1)
@@ -98,11 +99,10 @@ class Settings(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Adds settings to those that were given before."""
-        # Only configs have settings, and not all that a tool reads is one.
-        from mmengine.config import DictAction
-
+        # Only configs have settings, and exported files are read without mmengine.
+        action = require('mmengine.config', 'openmmlab').DictAction
         given = getattr(namespace, self.dest) or {}
-        read = DictAction(self.option_strings, self.dest)
+        read = action(self.option_strings, self.dest)
         for text in values:
             try:
                 if not text.partition('=')[0].strip('. '):

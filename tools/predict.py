@@ -7,7 +7,6 @@ Example:
 """
 
 import argparse
-import ast
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -120,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        type=_setting,
+        action=arguments.Settings,
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.test_cfg.max_per_img=300',
     )
@@ -200,18 +199,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         calibration=args.calib,
         size=args.size and tuple(args.size),
         batch=args.batch,
-        options=dict(args.cfg_options) if args.cfg_options else None,
+        options=args.cfg_options,
     )
-
-
-def _setting(text: str) -> tuple[str, object]:
-    key, found, value = text.partition('=')
-    if not found or not key.strip('. '):
-        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
-    try:
-        return key, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return key, value
 
 
 if __name__ == '__main__':
