@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,8 +28,6 @@ from mmnv3.search.nas.space import OPS, Space, Tokens
 # Random networks that train with the largest and the smallest in every iteration
 # (BigNAS's sandwich, Yu and Huang, ICCV 2019).
 RANDOM_NETWORKS = 2
-# Models that are kept: those at the ends of the space are trained again and again.
-_KEPT = 16
 
 
 class ElasticModel(BaseModel):
@@ -51,7 +48,8 @@ class ElasticModel(BaseModel):
     def __init__(self, config: Config, space: Space, seed: int = 0) -> None:
         self.config, self.space = config, space
         self.seed = seed
-        self._model = lru_cache(maxsize=_KEPT)(self._build)
+        # Those at the ends of the space, which are trained again and again.
+        self._kept: dict[Tokens, nn.Module] = {}
         with torch.random.fork_rng(devices=[]), quiet_logger():
             torch.manual_seed(seed)
             # The largest first, so that of equal layers it is the one that counts.
@@ -155,8 +153,12 @@ class ElasticModel(BaseModel):
         logs = []
         optim_wrapper.zero_grad()
         for tokens in (*ends, *drawn):
-            # Random networks hardly ever come again.
-            model = (self._build if tokens in drawn else self._model)(tokens).train()
+            model = self._kept.get(tokens)
+            if model is None:
+                model = self._build(tokens)
+            if tokens in ends:
+                self._kept[tokens] = model
+            model.train()
             with optim_wrapper.optim_context(self):
                 weights = self.parameters_of(model, tokens)
                 losses = functional_call(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmnv3.engine.checkpoints import read_checkpoint
@@ -103,18 +104,14 @@ class ElasticJob:
     """Networks to score.
 
     Args:
-        config: The config that they replace the network of.
-        space: The space.
+        elastic: The model that has their weights.
         networks: Their tokens.
-        weights: Those of the elastic model.
         budget: What is scored on.
         work_dir: Where the log goes.
     """
 
-    config: Config
-    space: Space
+    elastic: ElasticModel = field(repr=False)
     networks: tuple[Tokens, ...]
-    weights: dict[str, Tensor] = field(repr=False)
     budget: Budget
     work_dir: Path
 
@@ -125,17 +122,15 @@ def score_elastic(job: ElasticJob) -> list[Outcome]:
     Raises:
         UserError: For a config that cannot be trained.
     """
-    elastic = ElasticModel(job.config, job.space)
-    elastic.load_state_dict(job.weights)
 
     def models(loader: DataLoader) -> Iterator[nn.Module]:
         batches = list(islice(loader, _BATCHES))
         for tokens in job.networks:
-            model = elastic.network(tokens)
+            model = job.elastic.network(tokens)
             recalibrate(model, batches)
             yield model
 
-    trials = score_models(job.config, job.budget, job.work_dir, models)
+    trials = score_models(job.elastic.config, job.budget, job.work_dir, models)
     return [
         Outcome(trial.accuracy, trial.problem) for trial in map(only_finite, trials)
     ]
@@ -176,6 +171,13 @@ class ElasticProxy:
             state = train_model(self.config, self.budget, self.work_dir, model, advance)
             folder.write_weights(WEIGHTS, state)
 
+    @cached_property
+    def _trained(self) -> ElasticModel:
+        """The model, with the weights that :meth:`train` left."""
+        model = ElasticModel(self.config, self.space)
+        model.load_state_dict(read_checkpoint(self.work_dir / WEIGHTS).state)
+        return model
+
     def __call__(self, batch: Sequence[Tokens]) -> Iterator[tuple[int, Outcome]]:
         """Yields outcomes as they come.
 
@@ -183,16 +185,13 @@ class ElasticProxy:
             UserError: For a config that cannot be trained, with any network.
         """
         self.train()
-        weights = dict(read_checkpoint(self.work_dir / WEIGHTS).state)
         parts = [
             tuple(batch[start : start + _NETWORKS])
             for start in range(0, len(batch), _NETWORKS)
         ]
         budget = replace(self.budget, iterations=0)
         jobs = [
-            ElasticJob(
-                self.config, self.space, part, weights, budget, self.work_dir / 'scores'
-            )
+            ElasticJob(self._trained, part, budget, self.work_dir / 'scores')
             for part in parts
         ]
         for number, result in run_trials(score_elastic, jobs, self.ray):

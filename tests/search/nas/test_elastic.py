@@ -1,5 +1,6 @@
 """The shared weights against those that a network trains on its own."""
 
+import pickle
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.search.configs import Budget, build, with_sampled_spec
 from mmnv3.search.nas import proxies
 from mmnv3.search.nas.elastic import ElasticModel, recalibrate, take
-from mmnv3.search.nas.proxies import WEIGHTS, ElasticProxy
+from mmnv3.search.nas.proxies import WEIGHTS, ElasticJob, ElasticProxy
 from mmnv3.search.nas.space import get_space
 
 SPACE = get_space('v3_small', 'detection')
@@ -153,13 +154,38 @@ def test_a_search_trains_once_and_scores_many(tiny_config, tmp_path, monkeypatch
     tail = tiny_config.model.backbone.get('tail')
     space = get_space('v3_small', tail)
     proxy = ElasticProxy(tiny_config, space, Budget(2, held_out=0.25), tmp_path)
+    built, read = [], []
+
+    def build_elastic(*args):
+        built.append(args)
+        return ElasticModel(*args)
+
+    def read_weights(path):
+        read.append(path)
+        return read_checkpoint(path)
+
+    monkeypatch.setattr(proxies, 'ElasticModel', build_elastic)
+    monkeypatch.setattr(proxies, 'read_checkpoint', read_weights)
+    monkeypatch.setattr(proxies, '_NETWORKS', 1)
     chance = random.Random(0)
-    found = dict(proxy([space.random(chance) for _ in range(2)]))
+    networks = [space.random(chance) for _ in range(2)]
+    found = dict(proxy(networks))
     assert sorted(found) == [0, 1]
     assert all(0 <= outcome.accuracy <= 1 for outcome in found.values())
+    assert dict(proxy(networks[1:])) == {0: found[1]}
+    # One is trained, the other scores whatever comes.
+    assert len(built) == 2 and read == [tmp_path / WEIGHTS]
     assert read_checkpoint(tmp_path / WEIGHTS).state['steps'] == 2
     monkeypatch.setattr(proxies, 'train_model', None)
     proxy.train()
+
+
+def test_jobs_travel_to_other_machines(elastic, tmp_path):
+    job = ElasticJob(elastic, (TOKENS,), Budget(0), tmp_path)
+    back = pickle.loads(pickle.dumps(job))
+    expected = elastic.network(TOKENS).state_dict()
+    found = back.elastic.network(TOKENS).state_dict()
+    assert all(found[key].equal(value) for key, value in expected.items())
 
 
 @pytest.mark.slow  # Two trainings by a Runner.
