@@ -125,6 +125,23 @@ def test_a_row_is_measured_once_for_each_machine(here, monkeypatch, capsys) -> N
     assert [one.machine for one in Results.read().rows[row.key]][1:] == ['another']
 
 
+def test_two_runs_beside_each_other_keep_both_rows(here, monkeypatch) -> None:
+    mine, other = ROWS[:2]
+
+    def measured(command: list[str]) -> subprocess.CompletedProcess:
+        if command[3] == 'train':
+            metrics = dict.fromkeys(mine.read.names.values(), 0.5)
+            scalars(here / f'work_dirs/results/{mine.key}/1/vis_data', metrics)
+            found = Results.read()
+            found.add(other, Measured({'mIoU': 70.0}, 'm'))
+            found.write()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, 'run', measured)
+    results.main([mine.key])
+    assert all(Results.read().rows[row.key] for row in (mine, other))
+
+
 def test_what_fails_or_is_missing(here, monkeypatch, capsys) -> None:
     failed = subprocess.CompletedProcess([], 2)
     monkeypatch.setattr(subprocess, 'run', lambda command: failed)
