@@ -198,6 +198,16 @@ def content_size(steps: Iterable[Step], size: Size) -> Size:
     return output_size((step for step in steps if not isinstance(step, Pad)), size)
 
 
+def has_whole_pixels(steps: Iterable[Step]) -> bool:
+    """Whether steps leave whole numbers, all before a picture is normalised."""
+    return not any(
+        step.normalized
+        if isinstance(step, Pad)
+        else getattr(step, 'backend', 'cv2') == 'tensorflow'
+        for step in steps
+    )
+
+
 def common_size(steps: Sequence[Step]) -> Size | None:
     """The size that steps bring all pictures to, or None."""
     if steps and all(isinstance(step, Pad) and step.size for step in steps):

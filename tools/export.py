@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--with-preprocess',
         action='store_true',
         help='take an RGB picture of any size as it is, and give boxes, classes or a '
-        'mask of that picture; includes --with-postprocess',
+        'mask of that picture; includes --with-postprocess. Of litert: take the pixels '
+        'of a resized picture, which MediaPipe Tasks do',
     )
     parser.add_argument(
         '--precision',

@@ -49,8 +49,8 @@ def read_batches(folder: str | Path, info: ModelInfo) -> list[np.ndarray]:
         info: What the model takes.
 
     Returns:
-        Normalised batches, float32 of ``info.input_shape``, of at most 200 pictures;
-        or these themselves, (H, W, 3) uint8 RGB, where the model takes them.
+        Batches of what the model takes, of at most 200 pictures; or these themselves,
+        (H, W, 3) uint8 RGB, where the model takes them.
 
     Raises:
         UserError: When there is no such folder, or when it has fewer than 8 pictures.
@@ -107,6 +107,10 @@ def noise_batches(info: ModelInfo, count: int = 4) -> list[np.ndarray]:
     if info.takes_pictures:
         shape = *info.size[::-1], 3
         return [random.integers(0, 256, shape, np.uint8) for _ in range(count)]
+    if info.takes_pixels:
+        return [
+            random.integers(0, 256, info.batch_shape, np.uint8) for _ in range(count)
+        ]
     return [
         random.standard_normal(info.input_shape).astype(np.float32)
         for _ in range(count)

@@ -30,9 +30,11 @@ from mmnv3.deploy.graph import (
 )
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
+from mmnv3.deploy.pipeline import empty_batch
 from mmnv3.deploy.quantization import halve, quantize
 from mmnv3.deploy.runtime import FORMATS, Runtime, load_runtime
 from mmnv3.deploy.site import MODEL_FORMAT, WEB, check_site, write_site
+from mmnv3.deploy.tflite_metadata import write_tflite
 from mmnv3.engine.build import build_model
 from mmnv3.engine.config import (
     class_colours,
@@ -45,11 +47,15 @@ from mmnv3.engine.hooks.nan_hook import not_finite
 from mmnv3.errors import UserError
 from mmnv3.files import temporary_folder, whole_or_absent
 from mmnv3.optional import require
+from mmnv3.resizing import has_whole_pixels
 from mmnv3.size import Size
 from mmnv3.tasks import DETECTION
 
 # What is exported.
 Graph = ExportGraph | PictureGraph
+
+# Formats whose files can take the pixels of resized pictures, but none of any size.
+_TAKE_PIXELS = ('litert',)
 
 
 def _trace(graph: Graph) -> ExportedProgram:
@@ -165,17 +171,35 @@ def _openvino_nms() -> Any:
     return ConversionExtension('torchvision.nms.default', convert)
 
 
-class _NamedOutputs(nn.Module):
-    """A graph that returns its outputs by name, which LiteRT's signatures keep."""
+class _LiteRTGraph(nn.Module):
+    """A graph that returns its outputs by name, which LiteRT's signatures keep.
 
-    def __init__(self, graph: Graph) -> None:
+    Of pixels it is TensorFlow's form: they come in as (N, H, W, 3), and maps of logits
+    go out with the channels last.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, graph: Graph, info: ModelInfo) -> None:
         super().__init__()
         # `graph` is taken by what tracing makes of this.
         self.network = graph
+        self.info = info
+        for name in ('mean', 'std'):
+            values = torch.tensor(getattr(info, name))
+            self.register_buffer(name, values.view(-1, 1, 1))
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        found = self.network(inputs[INPUT])
+        image, pixels = inputs[INPUT], self.info.takes_pixels
+        if pixels:
+            image = image.permute(0, 3, 1, 2).float()
+            image = image.flip(1) if self.info.channel_order == 'bgr' else image
+            image = (image - self.mean) / self.std
+        found = self.network(image)
         found = (found,) if isinstance(found, Tensor) else found
+        if pixels:
+            found = [y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in found]
         return dict(zip(self.network.outputs, found, strict=True))
 
 
@@ -183,12 +207,15 @@ def _write_litert(graph: Graph, info: ModelInfo, path: Path) -> None:
     _check_phone('LiteRT', info)
     litert_torch = require('litert_torch', 'litert')
     litert_torch.config.show_progress = False
+    example = graph.example()
+    if info.takes_pixels:
+        example = torch.from_numpy(empty_batch(info))
     with torch.enable_grad():  # See `_trace`.
         model = litert_torch.convert(
-            _NamedOutputs(graph).eval(), sample_kwargs={INPUT: graph.example()}
+            _LiteRTGraph(graph, info).eval(), sample_kwargs={INPUT: example}
         )
     model.export(str(path))
-    _append_strings(info, path)
+    write_tflite(path.read_bytes(), info, path)
 
 
 def _write_executorch(graph: Graph, info: ModelInfo, path: Path) -> None:
@@ -206,7 +233,9 @@ def _write_executorch(graph: Graph, info: ModelInfo, path: Path) -> None:
         _trace(graph), partitioner=[xnnpack.XnnpackPartitioner()]
     ).to_executorch()
     path.write_bytes(program.buffer)
-    _append_strings(info, path)
+    # Readers of the model stop where it ends.
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr(EXTRA_FILE, json.dumps(info.to_strings()))
 
 
 def _check_phone(name: str, info: ModelInfo) -> None:
@@ -223,15 +252,6 @@ def _check_phone(name: str, info: ModelInfo) -> None:
         raise UserError(
             f'{name} has no suppression that can be exported; leave post-processing out'
         )
-
-
-def _append_strings(info: ModelInfo, path: Path) -> None:
-    """Describes a model at its file's end, where readers of the model have stopped.
-
-    LiteRT's own tools append files alike.
-    """
-    with zipfile.ZipFile(path, 'a') as archive:
-        archive.writestr(EXTRA_FILE, json.dumps(info.to_strings()))
 
 
 _WRITERS = {
@@ -390,6 +410,20 @@ def build_picture_graph(
     return PictureGraph(graph, info), info
 
 
+def _with_pixels(info: ModelInfo) -> ModelInfo:
+    """The description of a file that normalises itself.
+
+    Raises:
+        UserError: When more than normalisation is done in fractions.
+    """
+    if not has_whole_pixels(info.steps):
+        raise UserError(
+            'the test pipeline pads normalised pictures or resizes to fractions, and '
+            'LiteRT takes pixels of 8 bits; leave preprocessing out'
+        )
+    return replace(info, takes_pixels=True)
+
+
 def _suppression(test_cfg: Mapping) -> dict:
     nms = {'type': 'nms', **test_cfg['nms']}
     if set(nms) != {'type', 'iou_threshold'} or nms['type'] != 'nms':
@@ -438,7 +472,8 @@ def export_config(
         calibration: A folder of pictures like those that the model will see, which
             ``'int8'`` needs; ``'auto'`` tries it only then.
         preprocess: Whether the file takes a picture as it is and does all with it, so
-            that it also does its post-processing inside.
+            that it also does its post-processing inside. Of LiteRT's it takes the
+            pixels of resized ones, and post-processes where it is asked to.
 
     Returns:
         The description that the file carries.
@@ -451,15 +486,16 @@ def export_config(
     model = build_model(config, options, checkpoint)
     shape = input_size(model.cfg, size)
     graph: Graph
-    if preprocess:
+    if preprocess and format_name not in _TAKE_PIXELS:
         graph, info = build_picture_graph(model, shape, batch)
     else:
         graph = build_graph(model, shape, batch, postprocess)
         info = describe_graph(graph, model)
+        info = _with_pixels(info) if preprocess else info
     batches = partial(read_batches, calibration or '', info)
     write = partial(write_file, graph, info, calibration=batches)
     if precision == AUTO:
-        with_int8 = bool(calibration) and not preprocess
+        with_int8 = bool(calibration) and not info.takes_pictures
         about = [*model_parts(model.cfg, checkpoint), info, str(calibration)]
         precision = _fastest(format_name, write, with_int8, about)
     write(Path(out), format_name, precision)

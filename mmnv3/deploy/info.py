@@ -13,6 +13,7 @@ from mmnv3.resizing import (
     ResizeEdge,
     Step,
     content_size,
+    has_whole_pixels,
     step_from_dict,
     step_to_dict,
 )
@@ -66,6 +67,7 @@ _LATER = (
     'align_corners',
     'mask_threshold',
     'takes_pictures',
+    'takes_pixels',
 )
 
 
@@ -91,6 +93,8 @@ class ModelInfo:
         takes_pictures: Whether the input is a picture as it is, (H, W, 3) uint8 RGB
             of any size, so that all that is described here is part of the file, and
             its outputs are about that picture.
+        takes_pixels: Whether the input is a picture that ``steps`` brought to its
+            size, (N, H, W, 3) uint8 RGB, so that normalisation is part of the file.
         score_threshold: Detections score more than this.
         iou_threshold: A box is dropped when it overlaps a better one of its class by
             more than this.
@@ -117,6 +121,7 @@ class ModelInfo:
     precision: str = 'fp32'
     postprocessed: bool = False
     takes_pictures: bool = False
+    takes_pixels: bool = False
     score_threshold: float | None = None
     iou_threshold: float | None = None
     max_detections: int | None = None
@@ -145,7 +150,14 @@ class ModelInfo:
     @property
     def file_input(self) -> tuple[int | str, ...]:
         """Shape of what goes into the file, with ``'?'`` for sides of any length."""
-        return ('?', '?', 3) if self.takes_pictures else self.input_shape
+        return ('?', '?', 3) if self.takes_pictures else self.batch_shape
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of what goes into a file of one size."""
+        if self.takes_pixels:
+            return self.batch, *self.size[::-1], 3
+        return self.input_shape
 
     def is_stretched(self, picture: tuple[int, int]) -> bool:
         """Whether a picture of a size is stretched, since there are no steps."""
@@ -226,6 +238,10 @@ class ModelInfo:
                 raise UserError(f'{name}={value!r} cannot be')
         if self.takes_pictures and not (self.postprocessed and self.batch == 1):
             raise UserError('what takes pictures takes one, and does all with it')
+        if self.takes_pixels and (self.takes_pictures or self.task == PLAIN):
+            raise UserError('what takes pixels takes those of prepared pictures')
+        if self.takes_pixels and not has_whole_pixels(self.steps):
+            raise UserError('what takes pixels takes whole numbers')
         if self.task == PLAIN:
             if self.postprocessed:
                 raise UserError('a plain network has nothing to post-process')
@@ -285,6 +301,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     'precision': lambda value: value in PRECISIONS,
     'postprocessed': lambda value: isinstance(value, bool),
     'takes_pictures': lambda value: isinstance(value, bool),
+    'takes_pixels': lambda value: isinstance(value, bool),
     'score_threshold': _is_optional_number,
     'iou_threshold': _is_optional_number,
     'max_detections': lambda value: value is None or _is_count(value),

@@ -131,7 +131,10 @@ class PictureGraph(nn.Module):
                 value = value.round().clamp(0, _BYTE)
             value = value.flip(0) if rgb else value
             pixels = pixels.where(~self.steps.padding(across, down), value)
-        pixels = (pixels - self.mean) / self.std
+        # Of interleaved pixels ONNX Runtime takes 20 times as long to normalise.
+        pixels = pixels.permute(2, 0, 1)
+        pixels = (pixels - self.mean[:, None, None]) / self.std[:, None, None]
         if pad and pad.normalized:
-            pixels = pixels.masked_fill(self.steps.padding(across, down), pad.value[0])
-        return pixels.permute(2, 0, 1)[None]
+            padding = self.steps.padding(across, down).permute(2, 0, 1)
+            pixels = pixels.masked_fill(padding, pad.value[0])
+        return pixels[None]

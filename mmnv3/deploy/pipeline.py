@@ -38,7 +38,7 @@ class Pipeline:
         self.keeps_size = keeps_size
         self.size_is_chance = size_is_chance
         # Fresh memory for every picture takes as long as filling it.
-        self._input = np.empty(0, np.float32)
+        self._input = np.empty(0)
         self._planes: list[np.ndarray] = []
 
     @property
@@ -65,16 +65,19 @@ class Pipeline:
             out: Where to write, as it is returned; fresh memory for None.
 
         Returns:
-            Float32 of the model's input shape. Places of the batch that have no
-            picture hold whatever they held. Where the model takes pictures as they
-            are, the picture in RGB.
+            What the model takes: float32 of its input shape, or pixels in RGB. Places
+            of the batch that have no picture hold whatever they held. Where the model
+            takes pictures as they are, the picture in RGB.
         """
         if self.info.takes_pictures:
             return file_input(pictures[0], self.info)
         info = self._info_for(picture_size(pictures[0]))
-        batch = np.zeros(info.input_shape, np.float32) if out is None else out
+        batch = empty_batch(info) if out is None else out
         for picture, place in zip(pictures, batch):
-            prepare_picture(picture, info, place, self._planes)
+            if info.takes_pixels:
+                cv2.cvtColor(resized_picture(picture, info), cv2.COLOR_BGR2RGB, place)
+            else:
+                prepare_picture(picture, info, place, self._planes)
         return batch
 
     def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,10 +122,15 @@ class Pipeline:
     def _buffer(self, picture: np.ndarray) -> np.ndarray | None:
         if self.info.takes_pictures:
             return None
-        shape = self._info_for(picture_size(picture)).input_shape
-        if self._input.shape != shape:
-            self._input = np.zeros(shape, np.float32)
+        info = self._info_for(picture_size(picture))
+        if self._input.shape != info.batch_shape:
+            self._input = empty_batch(info)
         return self._input
+
+
+def empty_batch(info: ModelInfo) -> np.ndarray:
+    """Zeros of the shape and type that a model takes."""
+    return np.zeros(info.batch_shape, np.uint8 if info.takes_pixels else np.float32)
 
 
 def file_input(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
@@ -133,12 +141,42 @@ def file_input(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
         info: The file's description.
 
     Returns:
-        The picture in RGB, or normalised as :func:`prepare_picture` does it, (1, 3, H,
-        W).
+        The picture in RGB, resized with a leading axis where the file takes pixels;
+        or normalised as :func:`prepare_picture` does it, (1, 3, H, W).
     """
     if info.takes_pictures:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    if info.takes_pixels:
+        return cv2.cvtColor(resized_picture(picture, info), cv2.COLOR_BGR2RGB)[None]
     return prepare_picture(picture, info)[None]
+
+
+def resized_picture(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """What the steps of the config's test pipeline do before they normalise.
+
+    Args:
+        picture: (H, W, 3) uint8, BGR.
+        info: What the model takes.
+
+    Returns:
+        The picture in the model's size, or smaller where the rest is padded when it
+        is normalised; uint8, or float32 where TensorFlow's way resizes.
+
+    Raises:
+        UserError: When the steps make it another size than the model takes.
+    """
+    size = picture_size(picture)
+    made = output_size(info.steps, size) if info.steps else info.size
+    if made != info.size:
+        raise UserError(
+            f'a picture of {size} becomes {made} by the test pipeline, and the model '
+            f'takes {info.size}; export it with --size {made.width} {made.height}, or '
+            'give pictures of another shape'
+        )
+    for step in info.steps or (Resize(info.size),):
+        if not (isinstance(step, Pad) and step.normalized):
+            picture = step(picture)
+    return picture
 
 
 def prepare_picture(
@@ -163,20 +201,9 @@ def prepare_picture(
     Raises:
         UserError: When the steps make it another size than the model takes.
     """
-    size = picture_size(picture)
-    made = output_size(info.steps, size) if info.steps else info.size
-    if made != info.size:
-        raise UserError(
-            f'a picture of {size} becomes {made} by the test pipeline, and the model '
-            f'takes {info.size}; export it with --size {made.width} {made.height}, or '
-            'give pictures of another shape'
-        )
-    padding = 0.0
-    for step in info.steps or (Resize(info.size),):
-        if isinstance(step, Pad) and step.normalized:
-            padding = step.value[0]
-        else:
-            picture = step(picture)
+    picture = resized_picture(picture, info)
+    normalized = (s for s in info.steps if isinstance(s, Pad) and s.normalized)
+    padding = next((step.value[0] for step in normalized), 0.0)
     planes = [] if planes is None else planes
     # Those of another size or type are made anew.
     planes[:] = cv2.split(picture, planes or None)

@@ -55,7 +55,8 @@ class Runtime(ABC):
         """Runs the network.
 
         Args:
-            batch: Normalised pictures, float32 of ``info.input_shape``; or, where
+            batch: Normalised pictures, float32 of ``info.input_shape``; where
+                ``info.takes_pixels``, resized ones, (N, H, W, 3) uint8 RGB; where
                 ``info.takes_pictures``, one as it is, (H, W, 3) uint8 RGB.
 
         Returns:
@@ -73,6 +74,9 @@ class Runtime(ABC):
             wanted, kind = 'uint8 of the shape (H, W, 3)', 'uint8'
             fits = batch.ndim == 3 and shape[2] == 3 and batch.size > 0
             shape = 1, 3, *shape[:2]
+        elif info.takes_pixels:
+            wanted, kind = f'uint8 of the shape {info.batch_shape}', 'uint8'
+            fits, shape = shape == info.batch_shape, info.input_shape
         else:
             wanted, kind = f'float32 of the shape {info.input_shape}', 'float32'
             known = 2 if self.any_size else 4
@@ -101,6 +105,8 @@ class Runtime(ABC):
         """Runs the network on a picture of nothing, whose outputs are of no use."""
         if self.info.takes_pictures:
             self(np.zeros((*self.info.size[::-1], 3), np.uint8))
+        elif self.info.takes_pixels:
+            self(np.zeros(self.info.batch_shape, np.uint8))
         else:
             self(np.zeros(self.info.input_shape, np.float32))
 
@@ -303,7 +309,13 @@ class LiteRTRuntime(Runtime):
 
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         found = self._run_signature(**{INPUT: batch})
-        return [found[name] for name in self.info.outputs]
+        return [
+            # Beside pixels channels come last, as TensorFlow has them.
+            np.moveaxis(found[name], -1, 1)
+            if self.info.takes_pixels and found[name].ndim == 4
+            else found[name]
+            for name in self.info.outputs
+        ]
 
 
 class ExecuTorchRuntime(Runtime):

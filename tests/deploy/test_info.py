@@ -62,6 +62,11 @@ def test_what_is_written_is_read() -> None:
         dict(steps=[{'type': 'Resize', 'size': [16, 12], 'interpolation': 'box'}]),
         dict(steps=[{'type': 'Pad', 'divisor': 0}]),
         dict(steps=[{'type': 'Pad', 'value': [0]}]),
+        dict(takes_pixels=1),
+        dict(takes_pixels=True, takes_pictures=True, postprocessed=True),
+        dict(
+            takes_pixels=True, steps=[{'type': 'Pad', 'divisor': 4, 'normalized': True}]
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(changed) -> None:

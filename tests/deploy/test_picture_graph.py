@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -132,14 +133,66 @@ def test_the_javascript_of_the_docs_finds_the_same(whole_file, tmp_path) -> None
     assert code.count('\n') <= 20
     script.write_text(code)
     write_picture(picture, noise((29, 41)))
-    done = subprocess.run([node, script, file, picture], capture_output=True, text=True)
+    check_printed([node, script, file, picture], Predictor(file)(picture))
+
+
+def check_printed(command: list, expected: Result) -> None:
+    """A line of what a command prints is a label, a score and a box."""
+    assert isinstance(expected, Detections)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = np.array([line.split() for line in done.stdout.splitlines()], float)
-    expected = Predictor(file)(picture)
     assert len(found) == len(expected.boxes) > 0
     np.testing.assert_array_equal(found[:, 0], expected.labels)
     np.testing.assert_allclose(found[:, 1], expected.scores, rtol=1e-5)
     np.testing.assert_allclose(found[:, 2:], expected.boxes, rtol=1e-4)
+
+
+# What calls the function of the docs, with pixels of a file.
+_CPP_MAIN = """
+#include <fstream>
+#include <iterator>
+#include <string>
+
+int main(int, char** argv) {
+  std::ifstream file(argv[2], std::ios::binary);
+  std::vector<uint8_t> rgb{std::istreambuf_iterator<char>(file), {}};
+  detect(argv[1], rgb, std::stoll(argv[3]), std::stoll(argv[4]));
+}
+"""
+
+
+def test_the_cpp_of_the_docs_finds_the_same(whole_file, tmp_path) -> None:
+    """It is linked with the library that Python's package brings."""
+    compiler = shutil.which('c++')
+    library = next(
+        Path(onnxruntime.__file__).parent.glob('capi/libonnxruntime.so*'), ''
+    )
+    flags = [compiler, '-std=c++17', '-Wall', '-Werror', '-I/usr/include/onnxruntime']
+    source, program = tmp_path / 'detect.cpp', tmp_path / 'detect'
+    source.write_text('#include <onnxruntime_cxx_api.h>')
+    if not (compiler and library):
+        pytest.skip(
+            'there is no C++ compiler, or no library in the wheel of onnxruntime'
+        )
+    if subprocess.run([*flags, '-E', source], capture_output=True).returncode:
+        pytest.skip('there is no onnxruntime_cxx_api.h; CPLUS_INCLUDE_PATH may name it')
+    page = (ROOT / 'docs/export.md').read_text('utf-8')
+    (code,) = re.findall(r'```cpp\n(.*?)```', page, re.DOTALL)
+    source.write_text(code + _CPP_MAIN)
+    # A program looks for the library by its name without a version's last parts.
+    (tmp_path / 'libonnxruntime.so.1').symlink_to(library)
+    linked = [library, f'-Wl,-rpath,{tmp_path}', '-o', program]
+    made = subprocess.run([*flags, source, *linked], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    file, picture, pixels = (
+        whole_file(DETECTION, 'onnx'),
+        noise((29, 41)),
+        tmp_path / 'a',
+    )
+    pixels.write_bytes(picture[..., ::-1].tobytes())
+    found = Predictor(file)(picture)
+    check_printed([program, file, pixels, '29', '41'], found)
 
 
 def test_sides_have_names(whole_file) -> None:

@@ -74,7 +74,7 @@ class TinySegmenter(SegmentationGraph):
         nn.Module.__init__(self)
         torch.manual_seed(0)
         self.conv = nn.Conv2d(3, 2, 4, stride=4, bias=False)
-        self.postprocess = False
+        self.size, self.batch, self.postprocess = SIZE, 1, False
         self.eval().requires_grad_(False)
 
     mask_threshold = None
@@ -88,12 +88,16 @@ class TinyClassifier(nn.Module):
 
     task = CLASSIFICATION
     num_classes = 2
+    outputs = OUTPUTS[CLASSIFICATION]
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.conv = nn.Conv2d(3, 2, 4, stride=4)
         self.eval().requires_grad_(False)
+
+    def example(self) -> Tensor:
+        return torch.zeros(INFO.input_shape)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.conv(image).mean((2, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnv3.deploy.info import EXTRA_FILE, INPUT
+from mmnv3.deploy.info import EXTRA_FILE, INPUT, ModelInfo
 from mmnv3.deploy.quantization import quiet
+from mmnv3.deploy.tflite_metadata import write_tflite
 from mmnv3.optional import require
 
 # Operations are named by the modules they are from. What the graph around the model
@@ -82,9 +84,9 @@ def halve(source: Path, out: Path) -> None:
 
 def _write(model: bytes, source: Path, out: Path) -> None:
     """Writes a model, with the description of a file."""
-    out.write_bytes(model)
-    with zipfile.ZipFile(source) as given, zipfile.ZipFile(out, 'a') as archive:
-        archive.writestr(EXTRA_FILE, given.read(EXTRA_FILE))
+    with zipfile.ZipFile(source) as archive:
+        strings = json.loads(archive.read(EXTRA_FILE))
+    write_tflite(bytes(model), ModelInfo.from_strings(strings, str(source)), out)
 
 
 def _signature(path: Path) -> str:
