@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import pytest
 from mmnv3 import Predictor
 from mmnv3.datasets.demo import draw_scene
 from mmnv3.deploy import site as site_module
-from mmnv3.deploy.export import build_picture_graph, export_graph
+from mmnv3.deploy.export import build_picture_graph, export_graph, write_file
+from mmnv3.deploy.pipeline import file_input
 from mmnv3.deploy.site import MANIFEST, write_site
 from mmnv3.pictures import decode_picture, read_picture, write_picture
 from mmnv3.size import Size
@@ -42,6 +44,7 @@ pytestmark = [
 # Chromium's camera that is none, and its consent.
 CAMERA = ('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream')
 DETECTOR, SEGMENTER, CLASSIFIER = 'sigmoid', 'lraspp', 'classifier'
+SHALLOW = 'wide'
 
 
 @pytest.fixture(scope='module')
@@ -111,6 +114,39 @@ def message(page: SitePage) -> str:
 
 def test_boxes_are_pythons(page: SitePage, site: Path, pictures: list[Path]) -> None:
     predict = Predictor(python_file(site, DETECTOR))
+    assert compare_pictures(page, predict, pictures) > 100
+
+
+def test_eight_bits_are_offered_and_pythons(
+    browser: Any, pictures: list[Path], tmp_path: Path
+) -> None:
+    graph, info = build_picture_graph(
+        random_model(CASES[SHALLOW]), Size(*CASES[SHALLOW].size)
+    )
+    batches = [file_input(read_picture(path), info) for path in pictures[:8]]
+    precisions = ['fp32', 'int8']
+    for precision in precisions:
+
+        def export(path: Path, precision: str = precision) -> Any:
+            write_file(graph, info, path, 'onnx', precision, lambda: batches)
+            return replace(info, precision=precision)
+
+        write_site(tmp_path / 'site', SHALLOW, export)
+    with serving(tmp_path / 'site') as address:
+        page = SitePage(browser.new_page(), address)
+        page.wait_for_model()
+        options = page.page.locator('#precision option')
+        assert options.all_inner_texts() == precisions
+        for precision in precisions:
+            page.choose('precision', precision)
+            assert page.page.inner_text('#subtitle') == f'{SHALLOW} · {precision}'
+            file = tmp_path / f'site/models/{SHALLOW}-{precision}.onnx'
+            assert compare_pictures(page, Predictor(file), pictures[8:12]) > 20
+        page.page.close()
+
+
+def compare_pictures(page: SitePage, predict: Predictor, pictures: list[Path]) -> int:
+    """How many boxes the page and Python both found in pictures."""
     page.set_slider('threshold', 0.5)
     page.set_slider('limit', 100)
     seen = 0
@@ -131,7 +167,7 @@ def test_boxes_are_pythons(page: SitePage, site: Path, pictures: list[Path]) -> 
         assert len(row['found']) >= len(sure)
         compare_boxes(sure, wanted)
         seen += len(wanted)
-    assert seen > 100
+    return seen
 
 
 def compare_boxes(found: list[dict], wanted: list[tuple]) -> None:
