@@ -183,7 +183,7 @@ def takes(config: Config, key: str) -> bool:
 
 
 # Options of other programs, in sentences.
-FOREIGN = {'--head', '--shm-size', '--use-webgpu-adapter', '--workers'}
+FOREIGN = {'--head', '--no-deps', '--shm-size', '--use-webgpu-adapter', '--workers'}
 
 
 def test_options_in_sentences_are_known(parsed) -> None:
