@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_refused(checkpoint, tmp_path, monkeypatch) -> None
         ('onnx', 'onnxscript'),
         ('openvino', 'openvino'),
         ('litert', 'litert_torch'),
-        ('executorch', 'executorch'),
+        ('executorch', 'executorch.exir'),
     ],
 )
 def test_a_missing_package_is_told(
@@ -165,7 +165,7 @@ def test_a_missing_package_is_told(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     out = tmp_path / f'a{FORMATS[kind].suffixes[0]}'
-    name = package.replace('_', '-')
+    name = package.partition('.')[0].replace('_', '-')
     with pytest.raises(UserError, match=f'^{name} is not installed; pip install'):
         export_graph(exported.graph('wide'), exported.info('wide'), out, kind)
     assert not list(tmp_path.iterdir())
