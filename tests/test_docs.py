@@ -4,10 +4,11 @@ import argparse
 import ast
 import re
 import shlex
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from inspect import signature
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 import cv2
@@ -17,11 +18,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmnv3 import mim
+from mmnv3.datasets.demo import DemoSpec, write_demo_data
 from mmnv3.deploy.export import export_config
+from mmnv3.deploy.video import write_video
+from mmnv3.engine.build import build_model
+from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.engine.config import read_config
 from mmnv3.models import MobileNetV3
 from mmnv3.registry import MODELS
-from tests.tools import main_of
+from tests.own_sets import make_coco
+from tests.tools import fork_tool, main_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -43,11 +49,9 @@ def spans_of(text: str) -> list[str]:
     return re.findall(r'`([^`]+)`', re.sub(r'(?s)```.*?```', '', text))
 
 
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """Every call of a tool or a study in a block: its front and the arguments."""
-    texts = [block for text in TEXTS for block in blocks('bash', text)]
-    texts += [ast.get_docstring(ast.parse(path.read_text('utf-8'))) for path in FRONTS]
-    for text in filter(None, texts):
+def commands(texts: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Every call of a tool or a study in texts: its front and the arguments."""
+    for text in texts:
         for line in text.replace('\\\n', '').splitlines():
             if found := FRONT.search(line):
                 words = shlex.split(line[found.end() :], comments=True)
@@ -64,7 +68,9 @@ def main(name: str) -> Callable[[list[str]], None]:
     return import_module(name).main if name.startswith('studies.') else main_of(name)
 
 
-COMMANDS = list(commands())
+BASH = {p.name: blocks('bash', text) for p, text in zip(PAGES, TEXTS)}
+EXAMPLES = [ast.get_docstring(ast.parse(path.read_text('utf-8'))) for path in FRONTS]
+COMMANDS = [*commands(chain(*BASH.values(), filter(None, EXAMPLES)))]
 NETWORKS = (ROOT / 'docs/networks.md').read_text('utf-8')
 # The blocks of other pages are those of tests/test_doors.py and tests/deploy.
 BLOCKS = [*blocks('python', README), *blocks('python', NETWORKS)]
@@ -180,6 +186,73 @@ def takes(config: Config, key: str) -> bool:
             name = kind if '.' in kind else f'{config.default_scope}.{kind}'
             return part in signature(MODELS.get(name)).parameters
     return True
+
+
+# Pages that a person follows from above. Left out are commands that need an address, a
+# camera, a server, other machines, or a page that Node.js builds (tests/deploy,
+# tests/web), data of others or hours (docs/results.md tells of them), and packages that
+# may be missing. Searches, and what only draws the data, have tests of their own.
+WALK = ('README.md', 'export.md', 'predict.md', 'own_data.md', 'index.md', 'train.md')
+ELSEWHERE = re.compile(
+    r'://| 0 --show|\bweb\b|_(coco|cityscapes|imagenet)\b|executorch|netadapt'
+    r'|^demo_data'
+)
+# What makes a training or two short.
+SHORT = [
+    'train_cfg.max_iters=2',
+    'train_cfg.val_interval=2',
+    'default_hooks.checkpoint.interval=2',
+    'train_dataloader.batch_size=2',
+]
+
+
+@pytest.mark.slow(reason='twenty tools, of which two calibrate')
+def test_commands_of_the_walk_run(walk: Path) -> None:
+    """One after the other in a folder, with what they name in it."""
+    done, wrong = [], []
+    for name, given in commands(chain.from_iterable(BASH[page] for page in WALK)):
+        told = f'{name.removesuffix(".py")} {shlex.join(given)}'
+        if ELSEWHERE.search(told) or told in done:
+            continue
+        words = ['ssdlite_mnv3_small_demo' if w == 'CONFIG' else w for w in given]
+        if name == 'train.py':
+            words += ['--cfg-options', *SHORT]
+        if name == 'init_config.py':
+            words += ['--pretrained', 'none']
+        found = fork_tool(name, *words, cwd=walk)
+        if found.returncode != 0:
+            wrong.append(f'{told}\n{found.stdout}\n{found.stderr}')
+        done.append(told)
+    assert not wrong, '\n'.join(wrong)
+    assert len(done) > 15
+    for made in ('mine_int8.xml', 'whole.onnx', 'found.jsonl', 'found/results.csv'):
+        assert (walk / made).stat().st_size, made
+    assert cv2.VideoCapture(str(walk / 'drawn/clip.mp4')).grab()
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Path:
+    """A folder with what the commands name: pictures, a set of one's own, weights."""
+    demo = tmp_path / 'work_dirs/demo_data'
+    write_demo_data(demo, DemoSpec(train=8, val=2))  # Enough to calibrate on.
+    pictures = sorted(demo.glob('leftImg8bit/train/**/*.jpg'))
+    for folder in ('photos', 'pictures'):
+        (tmp_path / folder).mkdir()
+        for picture in pictures:
+            shutil.copy(picture, tmp_path / folder)
+    shutil.copy(pictures[0], tmp_path / 'a.jpg')
+    with write_video(tmp_path / 'clip.mp4', 25) as write:
+        for picture in pictures[:3]:
+            write(cv2.imread(str(picture)), None)
+    model = build_model('ssdlite_mnv3_small_demo')
+    checkpoint = tmp_path / 'work_dirs/ssdlite_mnv3_small_demo/iter_840.pth'
+    write_checkpoint(checkpoint, model.state_dict())
+    shutil.copy(checkpoint, tmp_path / 'best.pth')
+    # As many classes as these weights have.
+    names = enumerate(model.cfg.metainfo.classes, 7)
+    categories = [dict(id=number, name=name) for number, name in names]
+    make_coco(tmp_path / 'path/to/my_data', 20, categories=categories)
+    return tmp_path
 
 
 # Options of other programs, in sentences.
