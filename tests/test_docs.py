@@ -191,11 +191,11 @@ def takes(config: Config, key: str) -> bool:
 # Pages that a person follows from above. Left out are commands that need an address, a
 # camera, a server, other machines, or a page that Node.js builds (tests/deploy,
 # tests/web), data of others or hours (docs/results.md tells of them), and packages that
-# may be missing. Searches, and what only draws the data, have tests of their own.
+# may be missing. Searches, studies, and what only draws the data, have their own tests.
 WALK = ('README.md', 'export.md', 'predict.md', 'own_data.md', 'index.md', 'train.md')
 ELSEWHERE = re.compile(
     r'://| 0 --show|\bweb\b|_(coco|cityscapes|imagenet)\b|executorch|netadapt'
-    r'|^demo_data'
+    r'|^demo_data|^studies\.'
 )
 # What makes a training or two short.
 SHORT = [
