@@ -3,13 +3,13 @@
 Upstream fault: oneDNN, as PyTorch 2.15 brings it, computes two gradients of depthwise
 convolutions in bfloat16 by a reference loop, and so three to ninety times slower than
 in float32: that by a weight of more than 3×3 taps, and that by the input at a stride
-of 2. ``torch.autocast`` then trains these networks slower than float32. Goes when
-oneDNN has kernels for both.
+of 2; and both where the taps are dilated. ``torch.autocast`` then trains these networks
+slower than float32. Goes when oneDNN has kernels for both.
 
 Both gradients are had exactly from kernels that are fast: that of a 5×5 weight as four
-of 3×3 weights, on the padded input and on the same moved by two taps; that of the
-input as a convolution at stride 1, with the turned weight, of the output's gradient
-with zeros between its cells.
+of 3×3 weights, on the padded input and on the same moved by two taps, and where they
+are dilated on every second row and column; that of the input as a convolution at stride
+1, with the turned weight, of the output's gradient with zeros between its cells.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 # Of rows and of columns; as long as PyTorch knows.
 Pair = tuple[int, ...]
 # Before and after the rows, before and after the columns.
-Padding = tuple[Pair, ...]
+Padding = Sequence[Pair]
 
 # Taps that a side of a kernel may have for oneDNN to be fast.
 _TAPS = 3
@@ -112,7 +112,7 @@ def _has_slow_gradient(
         and (x.requires_grad or weight.requires_grad)
         and x.dim() == 4
         and 1 < groups == x.shape[1] == weight.shape[0]
-        and (max(taps) > _TAPS or max(stride) > 1)
+        and (max(taps) > _TAPS or max(*stride, *dilation) > 1)
         and all(count % 2 for count in taps)
         # Beyond that the padded input has cells that no tap of the turned weight sees.
         and all(max(p) <= d * (k - 1) for p, d, k in zip(padding, dilation, taps))
@@ -202,7 +202,7 @@ def _input_gradient(
 ) -> Tensor:
     before, after = zip(*padding)
     groups = len(weight)
-    if max(stride) == 1 and before == after:
+    if max(*stride, *dilation) == 1 and before == after:
         return conv2d_input(x.shape, weight, grad, stride, before, dilation, groups)
     # How far the outermost taps reach.
     reach = [d * (count - 1) for d, count in zip(dilation, weight.shape[2:])]
@@ -226,10 +226,14 @@ def _weight_gradient(
     dilation: Pair,
 ) -> Tensor:
     before, after = zip(*padding)
-    if max(weight.shape[2:]) <= _TAPS and before == after:
+    is_plain = max(dilation) == 1 or max(stride) > 1
+    if max(weight.shape[2:]) <= _TAPS and before == after and is_plain:
         size, groups = list(weight.shape), len(weight)
         return conv2d_weight(x, size, grad, stride, before, dilation, groups)
     padded = _pad(x, padding)
+    if max(stride) == 1 < max(dilation):
+        padded, grad = _phases(padded, grad, dilation)
+        dilation = (1, 1)
     rows = [
         torch.cat(
             [
@@ -241,6 +245,31 @@ def _weight_gradient(
         for row in _tile_starts(weight.shape[2])
     ]
     return torch.cat(rows, dim=2)
+
+
+def _phases(padded: Tensor, grad: Tensor, dilation: Pair) -> tuple[Tensor, Tensor]:
+    """A dilated convolution at stride 1 as one without dilation, of a larger batch.
+
+    Its taps meet every second row, or whatever the dilation is, and so for columns.
+
+    Returns:
+        Input and gradient, of which each becomes as many as such grids there are.
+    """
+    # Zeros make grids of one size, and have no part in the gradient.
+    more = [-size % d for size, d in zip(grad.shape[2:], dilation)]
+    grids = []
+    for tensor in (padded, grad):
+        whole = _pad(tensor, [(0, count) for count in more])
+        grids.append(
+            torch.cat(
+                [
+                    whole[:, :, row :: dilation[0], column :: dilation[1]]
+                    for row in range(dilation[0])
+                    for column in range(dilation[1])
+                ]
+            ).contiguous(memory_format=torch.channels_last)
+        )
+    return grids[0], grids[1]
 
 
 def _tile_starts(taps: int) -> Sequence[int]:
