@@ -225,15 +225,18 @@ def _weight_gradient(
     padding: Padding,
     dilation: Pair,
 ) -> Tensor:
+    if max(stride) == 1 < max(dilation):
+        # Zeros make grids of one size, and have no part in the gradient.
+        more = [-size % d for size, d in zip(grad.shape[2:], dilation)]
+        wider = [(first, last + m) for (first, last), m in zip(padding, more)]
+        x = _grids(_pad(x, wider), dilation)
+        grad = _grids(_pad(grad, [(0, m) for m in more]), dilation)
+        padding, dilation = ((0, 0), (0, 0)), (1, 1)
     before, after = zip(*padding)
-    is_plain = max(dilation) == 1 or max(stride) > 1
-    if max(weight.shape[2:]) <= _TAPS and before == after and is_plain:
+    if max(weight.shape[2:]) <= _TAPS and before == after:
         size, groups = list(weight.shape), len(weight)
         return conv2d_weight(x, size, grad, stride, before, dilation, groups)
     padded = _pad(x, padding)
-    if max(stride) == 1 < max(dilation):
-        padded, grad = _phases(padded, grad, dilation)
-        dilation = (1, 1)
     rows = [
         torch.cat(
             [
@@ -247,29 +250,20 @@ def _weight_gradient(
     return torch.cat(rows, dim=2)
 
 
-def _phases(padded: Tensor, grad: Tensor, dilation: Pair) -> tuple[Tensor, Tensor]:
-    """A dilated convolution at stride 1 as one without dilation, of a larger batch.
+def _grids(x: Tensor, dilation: Pair) -> Tensor:
+    """Every second row and column, or whatever a dilation is, one after the other.
 
-    Its taps meet every second row, or whatever the dilation is, and so for columns.
+    A dilated convolution at stride 1 is one without dilation of them.
 
     Returns:
-        Input and gradient, of which each becomes as many as such grids there are.
+        Channels last, with as many times the batch as there are such grids.
     """
-    # Zeros make grids of one size, and have no part in the gradient.
-    more = [-size % d for size, d in zip(grad.shape[2:], dilation)]
-    grids = []
-    for tensor in (padded, grad):
-        whole = _pad(tensor, [(0, count) for count in more])
-        grids.append(
-            torch.cat(
-                [
-                    whole[:, :, row :: dilation[0], column :: dilation[1]]
-                    for row in range(dilation[0])
-                    for column in range(dilation[1])
-                ]
-            ).contiguous(memory_format=torch.channels_last)
-        )
-    return grids[0], grids[1]
+    grids = [
+        x[:, :, row :: dilation[0], column :: dilation[1]]
+        for row in range(dilation[0])
+        for column in range(dilation[1])
+    ]
+    return torch.cat(grids).contiguous(memory_format=torch.channels_last)
 
 
 def _tile_starts(taps: int) -> Sequence[int]:

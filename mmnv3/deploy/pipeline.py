@@ -74,10 +74,7 @@ class Pipeline:
         info = self._info_for(picture_size(pictures[0]))
         batch = empty_batch(info) if out is None else out
         for picture, place in zip(pictures, batch):
-            if info.takes_pixels:
-                cv2.cvtColor(resized_picture(picture, info), cv2.COLOR_BGR2RGB, place)
-            else:
-                prepare_picture(picture, info, place, self._planes)
+            prepare_picture(picture, info, place, self._planes)
         return batch
 
     def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
@@ -141,26 +138,34 @@ def file_input(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
         info: The file's description.
 
     Returns:
-        The picture in RGB, resized with a leading axis where the file takes pixels;
-        or normalised as :func:`prepare_picture` does it, (1, 3, H, W).
+        The picture in RGB, or with a leading axis what :func:`prepare_picture` makes
+        of it.
     """
     if info.takes_pictures:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    if info.takes_pixels:
-        return cv2.cvtColor(resized_picture(picture, info), cv2.COLOR_BGR2RGB)[None]
     return prepare_picture(picture, info)[None]
 
 
-def resized_picture(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
-    """What the steps of the config's test pipeline do before they normalise.
+def prepare_picture(
+    picture: np.ndarray,
+    info: ModelInfo,
+    out: np.ndarray | None = None,
+    planes: list[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Resizes and normalises a picture as the config's test pipeline does.
+
+    Where the model takes pixels it normalises them itself.
 
     Args:
         picture: (H, W, 3) uint8, BGR.
         info: What the model takes.
+        out: Where to write, as it is returned; fresh memory for None, which costs
+            about as much again as the arithmetic.
+        planes: Where the channels of pictures before this one are, whose memory is used
+            again; this one's are there then. An empty list begins so.
 
     Returns:
-        The picture in the model's size, or smaller where the rest is padded when it
-        is normalised; uint8, or float32 where TensorFlow's way resizes.
+        One picture of a batch, of ``info.batch_shape[1:]``: float32, or uint8 RGB.
 
     Raises:
         UserError: When the steps make it another size than the model takes.
@@ -173,37 +178,14 @@ def resized_picture(picture: np.ndarray, info: ModelInfo) -> np.ndarray:
             f'takes {info.size}; export it with --size {made.width} {made.height}, or '
             'give pictures of another shape'
         )
+    padding = 0.0
     for step in info.steps or (Resize(info.size),):
-        if not (isinstance(step, Pad) and step.normalized):
+        if isinstance(step, Pad) and step.normalized:
+            padding = step.value[0]
+        else:
             picture = step(picture)
-    return picture
-
-
-def prepare_picture(
-    picture: np.ndarray,
-    info: ModelInfo,
-    out: np.ndarray | None = None,
-    planes: list[np.ndarray] | None = None,
-) -> np.ndarray:
-    """Resizes and normalises a picture as the config's test pipeline does.
-
-    Args:
-        picture: (H, W, 3) uint8, BGR.
-        info: What the model takes.
-        out: Where to write, as it is returned; fresh memory for None, which costs
-            about as much again as the arithmetic.
-        planes: Where the channels of pictures before this one are, whose memory is used
-            again; this one's are there then. An empty list begins so.
-
-    Returns:
-        One picture of a batch, float32 of ``info.input_shape[1:]``.
-
-    Raises:
-        UserError: When the steps make it another size than the model takes.
-    """
-    picture = resized_picture(picture, info)
-    normalized = (s for s in info.steps if isinstance(s, Pad) and s.normalized)
-    padding = next((step.value[0] for step in normalized), 0.0)
+    if info.takes_pixels:
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, out)
     planes = [] if planes is None else planes
     # Those of another size or type are made anew.
     planes[:] = cv2.split(picture, planes or None)

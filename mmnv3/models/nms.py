@@ -357,7 +357,7 @@ def _class_nms(
     """
     # As corner and sides, and none left of nothing: OpenCV moves every class to the
     # right of those before it.
-    rectangles = boxes - (boxes.min() if len(boxes) else 0)
+    rectangles = boxes - boxes.min(initial=0)
     rectangles[:, 2:] -= rectangles[:, :2]
     # Boxes without area overlap none, where it takes any two of them for equal.
     flat = ~(rectangles[:, 2:] > 0).all(1)
