@@ -30,7 +30,7 @@ from mmnv3.deploy.calibration import noise_batches, read_batches
 from mmnv3.deploy.export import FORMATS, describe_graph, write_file
 from mmnv3.deploy.graph import ExportGraph, build_graph, graph_class
 from mmnv3.deploy.info import ModelInfo
-from mmnv3.deploy.pipeline import Pipeline, empty_batch
+from mmnv3.deploy.pipeline import Pipeline
 from mmnv3.deploy.runtime import (
     BACKENDS,
     PyTorchRuntime,
@@ -219,8 +219,7 @@ def pipeline_stages(pipeline: Pipeline) -> Stages:
     since they are part of the graph; then boxes are suppressed, or the best class is
     chosen, unless a file does it inside.
     """
-    info = pipeline.info
-    batch = None if info.takes_pictures else empty_batch(info)
+    batch = pipeline.info.empty_batch()
     sizes: list[Size] = []
 
     def prepare(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -104,14 +104,7 @@ def noise_batches(info: ModelInfo, count: int = 4) -> list[np.ndarray]:
         The same values at every call, normally distributed or of pixels.
     """
     random = np.random.default_rng(0)
-    if info.takes_pictures:
-        shape = *info.size[::-1], 3
+    shape = info.batch_shape
+    if info.takes_pictures or info.takes_pixels:
         return [random.integers(0, 256, shape, np.uint8) for _ in range(count)]
-    if info.takes_pixels:
-        return [
-            random.integers(0, 256, info.batch_shape, np.uint8) for _ in range(count)
-        ]
-    return [
-        random.standard_normal(info.input_shape).astype(np.float32)
-        for _ in range(count)
-    ]
+    return [random.standard_normal(shape).astype(np.float32) for _ in range(count)]

@@ -30,7 +30,6 @@ from mmnv3.deploy.graph import (
 )
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
-from mmnv3.deploy.pipeline import empty_batch
 from mmnv3.deploy.quantization import halve, quantize
 from mmnv3.deploy.runtime import FORMATS, Runtime, load_runtime
 from mmnv3.deploy.site import MODEL_FORMAT, WEB, check_site, write_site
@@ -209,7 +208,7 @@ def _write_litert(graph: Graph, info: ModelInfo, path: Path) -> None:
     litert_torch.config.show_progress = False
     example = graph.example()
     if info.takes_pixels:
-        example = torch.from_numpy(empty_batch(info))
+        example = torch.from_numpy(info.empty_batch())
     with torch.enable_grad():  # See `_trace`.
         model = litert_torch.convert(
             _LiteRTGraph(graph, info).eval(), sample_kwargs={INPUT: example}

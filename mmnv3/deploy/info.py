@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from mmnv3.errors import UserError
 from mmnv3.json_files import is_number
 from mmnv3.resizing import (
@@ -154,10 +156,17 @@ class ModelInfo:
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Shape of what goes into a file of one size."""
+        """Shape of what goes in; of any size it is a picture of the network's."""
+        if self.takes_pictures:
+            return *self.size[::-1], 3
         if self.takes_pixels:
             return self.batch, *self.size[::-1], 3
         return self.input_shape
+
+    def empty_batch(self) -> np.ndarray:
+        """Zeros of the shape, :attr:`batch_shape`, and the type that a model takes."""
+        whole = self.takes_pictures or self.takes_pixels
+        return np.zeros(self.batch_shape, np.uint8 if whole else np.float32)
 
     def is_stretched(self, picture: tuple[int, int]) -> bool:
         """Whether a picture of a size is stretched, since there are no steps."""

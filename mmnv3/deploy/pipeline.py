@@ -72,7 +72,7 @@ class Pipeline:
         if self.info.takes_pictures:
             return file_input(pictures[0], self.info)
         info = self._info_for(picture_size(pictures[0]))
-        batch = empty_batch(info) if out is None else out
+        batch = info.empty_batch() if out is None else out
         for picture, place in zip(pictures, batch):
             prepare_picture(picture, info, place, self._planes)
         return batch
@@ -121,13 +121,8 @@ class Pipeline:
             return None
         info = self._info_for(picture_size(picture))
         if self._input.shape != info.batch_shape:
-            self._input = empty_batch(info)
+            self._input = info.empty_batch()
         return self._input
-
-
-def empty_batch(info: ModelInfo) -> np.ndarray:
-    """Zeros of the shape and type that a model takes."""
-    return np.zeros(info.batch_shape, np.uint8 if info.takes_pixels else np.float32)
 
 
 def file_input(picture: np.ndarray, info: ModelInfo) -> np.ndarray:

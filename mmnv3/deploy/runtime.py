@@ -103,12 +103,7 @@ class Runtime(ABC):
 
     def run_blank(self) -> None:
         """Runs the network on a picture of nothing, whose outputs are of no use."""
-        if self.info.takes_pictures:
-            self(np.zeros((*self.info.size[::-1], 3), np.uint8))
-        elif self.info.takes_pixels:
-            self(np.zeros(self.info.batch_shape, np.uint8))
-        else:
-            self(np.zeros(self.info.input_shape, np.float32))
+        self(self.info.empty_batch())
 
     @abstractmethod
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
