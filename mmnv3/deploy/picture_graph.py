@@ -54,7 +54,8 @@ class PictureGraph(nn.Module):
                     'mask; give Resize keep_ratio=False, or leave preprocessing out'
                 )
         for name in ('mean', 'std'):
-            self.register_buffer(name, torch.tensor(getattr(info, name)))
+            values = torch.tensor(getattr(info, name))
+            self.register_buffer(name, values.view(-1, 1, 1))
         self.eval().requires_grad_(False)
 
     @property
@@ -133,7 +134,7 @@ class PictureGraph(nn.Module):
             pixels = pixels.where(~self.steps.padding(across, down), value)
         # Of interleaved pixels ONNX Runtime takes 20 times as long to normalise.
         pixels = pixels.permute(2, 0, 1)
-        pixels = (pixels - self.mean[:, None, None]) / self.std[:, None, None]
+        pixels = (pixels - self.mean) / self.std
         if pad and pad.normalized:
             padding = self.steps.padding(across, down).permute(2, 0, 1)
             pixels = pixels.masked_fill(padding, pad.value[0])
