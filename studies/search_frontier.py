@@ -14,7 +14,7 @@ What was trained or searched is kept, and the same command goes on with the rest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -106,9 +106,10 @@ def _multipliers(config: Config) -> Iterator[tuple[str, str, NetSpec]]:
 
 
 def _searched(
-    config: Config, folder: Folder, samples: int, space: str, console: Console
+    config: Config, folder: Folder, samples: int, space: str, ray: str | None
 ) -> Iterator[tuple[str, str, NetSpec]]:
     """What the searches find; the first multiplier, the seed, is trained by then."""
+    console = Console()
     length = schedule_length(config)
     model = build_model(config)
     model.load_state_dict(folder.read_weights(f'whole/{_file(MULTIPLIER, "×1")}_0.pth'))
@@ -120,6 +121,7 @@ def _searched(
             Budget(max(_LEAST, length // _SHARE), 0.1),
             place,
             compare_width=False,
+            ray=ray,
         )
         adapt_config(model, plan, console)
         yield 'NetAdapt', f'{part:g}', load_spec(place / 'found.json')
@@ -130,9 +132,16 @@ def _searched(
         # A constraint: the comparison is at one latency.
         reward = make_reward(part * seed_us, 'hard')
         settings = NASSettings(reward, samples=samples)
-        search_config(
-            config, settings, NASPlan(space, None, Budget(length), place), console
+        # One elastic network serves both.
+        plan = NASPlan(
+            space,
+            None,
+            Budget(length),
+            place,
+            ray=ray,
+            trainings=folder.path / 'elastic',
         )
+        search_config(config, settings, plan, console)
         yield 'NAS', f'{part:g}', load_spec(place / 'best.json')
 
 
@@ -141,7 +150,12 @@ def _file(how: str, name: str) -> str:
 
 
 def run(
-    config: Config, seeds: int, samples: int, space: str, folder: Folder
+    config: Config,
+    seeds: int,
+    samples: int,
+    space: str,
+    folder: Folder,
+    ray: str | None = None,
 ) -> list[Entry]:
     """Searches, trains and measures.
 
@@ -151,23 +165,25 @@ def run(
         samples: Of NAS.
         space: Of NAS.
         folder: Keeps everything.
+        ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
 
     Returns:
         All networks, the multipliers first.
     """
     folder.claim(dict(study='frontier', config=config.to_dict(), space=space))
-    console = Console()
     found: list[tuple[str, str, tuple[float, ...], Config]] = []
 
-    def train(how: str, name: str, spec: NetSpec) -> None:
-        edited = with_sampled_spec(config, spec)
-        values = train_whole(edited, range(seeds), folder, _file(how, name))
-        found.append((how, name, tuple(values), edited))
+    def train(networks: Iterable[tuple[str, str, NetSpec]]) -> None:
+        edited = {
+            (how, name): with_sampled_spec(config, spec) for how, name, spec in networks
+        }
+        files = {_file(*key): each for key, each in edited.items()}
+        values = train_whole(files, seeds, folder, ray)
+        for key, each in edited.items():
+            found.append((*key, tuple(values[_file(*key)]), each))
 
-    for each in _multipliers(config):
-        train(*each)
-    for each in _searched(config, folder, samples, space, console):
-        train(*each)
+    train(_multipliers(config))
+    train(list(_searched(config, folder, samples, space, ray)))
     size = input_size(config)
     times_us = time_networks(
         [
@@ -233,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config, folder = open_study(args)
     with folder.alone():
-        entries = run(config, args.seeds, args.samples, args.space, folder)
+        entries = run(config, args.seeds, args.samples, args.space, folder, args.ray)
         machine = describe_machine(1)
         content = dict(machine=machine, entries=[asdict(entry) for entry in entries])
         folder.write_json('frontier.json', content)

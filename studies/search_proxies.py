@@ -70,24 +70,27 @@ def network_madds(config: Config, space: Space, size: Size, tokens: Tokens) -> i
     return sum(layer.madds for layer in layers)
 
 
-def proxies_of(config: Config, space: Space, folder: Path) -> dict[str, Evaluate]:
+def proxies_of(
+    config: Config, space: Space, folder: Path, ray: str | None = None
+) -> dict[str, Evaluate]:
     """What is compared, by name.
 
     Args:
         config: The config.
         space: The space.
         folder: Of the trainings.
+        ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
     """
     whole = schedule_length(config)
     found: dict[str, Evaluate] = {}
     for iterations in SCRATCH:
         name = f'{iterations} iterations from scratch'
-        proxy = ScratchProxy(config, space, Budget(iterations), folder / 'scratch')
+        proxy = ScratchProxy(config, space, Budget(iterations), folder / 'scratch', ray)
         found[name] = proxy
     for factor in ELASTIC:
         name = f'elastic network, {factor * whole} iterations'
         place = folder / f'elastic_{factor}'
-        found[name] = ElasticProxy(config, space, Budget(factor * whole), place)
+        found[name] = ElasticProxy(config, space, Budget(factor * whole), place, ray)
     return found
 
 
@@ -115,7 +118,12 @@ def rank_correlation(
 
 
 def compare(
-    config: Config, space: Space, count: int, seeds: int, folder: Folder
+    config: Config,
+    space: Space,
+    count: int,
+    seeds: int,
+    folder: Folder,
+    ray: str | None = None,
 ) -> str:
     """Trains, scores, and writes a table.
 
@@ -125,6 +133,7 @@ def compare(
         count: Networks.
         seeds: Of every whole training.
         folder: Keeps everything.
+        ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
 
     Returns:
         The table: of every proxy the correlation with the mean of the whole trainings,
@@ -136,18 +145,17 @@ def compare(
     folder.claim(settings)
     cost = partial(network_madds, config, space, input_size(config))
     networks = choose_networks(space, count, cost)
-    configs = [with_sampled_spec(config, space.decode(each)) for each in networks]
-    # By networks, and then by seeds.
-    found = [
-        train_whole(each, range(seeds), folder, f'network_{number:02}')
-        for number, each in enumerate(configs)
-    ]
+    configs = {
+        f'network_{number:02}': with_sampled_spec(config, space.decode(each))
+        for number, each in enumerate(networks)
+    }
+    found = list(train_whole(configs, seeds, folder, ray).values())
     truths, mean = list(zip(*found)), np.mean(found, axis=1).tolist()
     rows = [[_SIZE, f'{rank_correlation(list(map(cost, networks)), mean):.2f}', DASH]]
     if seeds > 1:
         again = rank_correlation(*truths[:2])
         rows.append(['whole training, another seed', f'{again:.2f}', DASH])
-    for name, evaluate in proxies_of(config, space, folder.path).items():
+    for name, evaluate in proxies_of(config, space, folder.path, ray).items():
         values, seconds = score(evaluate, networks, folder, name)
         rows.append(
             [name, f'{rank_correlation(values, mean):.2f}', f'{seconds / 60:.1f}']
@@ -172,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, folder = open_study(args)
     space = get_space(args.space, config.model.backbone.get('tail'))
     with folder.alone():
-        print(compare(config, space, args.networks, args.seeds, folder))
+        print(compare(config, space, args.networks, args.seeds, folder, args.ray))
     print(machine_line(describe_machine(torch.get_num_threads())))
 
 

@@ -294,23 +294,25 @@ def to_json(data: Any) -> Any:
     return str(data)
 
 
-def identify(config: Config, table: LatencyTable) -> dict[str, Any]:
+def identify(config: Config, table: LatencyTable | None = None) -> dict[str, Any]:
     """What decides trainings and prices, as :meth:`Folder.claim` takes it.
 
     Args:
         config: With the options of the command line.
-        table: The prices of layers.
+        table: The prices of layers, where there are some.
     """
     scope = config.get('default_scope', 'mmdet')
     packages = (mmnv3, torch, mmengine, importlib.import_module(scope))
-    return dict(
+    identity = dict(
         config=config.to_dict(),
         training_pictures=dataset_length(config),
-        table=dict(
+        versions={package.__name__: package.__version__ for package in packages},
+    )
+    if table:
+        identity['table'] = dict(
             backend=table.backend,
             threads=table.threads,
             machine=table.machine,
             day=table.day,
-        ),
-        versions={package.__name__: package.__version__ for package in packages},
-    )
+        )
+    return identity

@@ -102,6 +102,23 @@ def add_search_options(
         help='where everything goes and an interrupted search continues; by default '
         f'work_dirs/{prefix} and the name of the config',
     )
+    add_ray_option(parser, trained)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=arguments.Settings,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+
+
+def add_ray_option(parser: argparse.ArgumentParser, trained: str) -> None:
+    """Adds ``--ray``, as :func:`mmnv3.search.pool.run_jobs` takes it.
+
+    Args:
+        parser: The parser.
+        trained: What is spread by it.
+    """
     parser.add_argument(
         '--ray',
         type=arguments.name,
@@ -109,11 +126,4 @@ def add_search_options(
         const=HERE,
         metavar='ADDRESS',
         help=f'train {trained} side by side: here, or on the Ray cluster at an address',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=arguments.Settings,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
     )

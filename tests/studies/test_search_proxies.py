@@ -5,6 +5,7 @@ import random
 import pytest
 
 from mmnv3.engine.config import input_size, read_config
+from mmnv3.errors import UserError
 from mmnv3.search.configs import build, with_sampled_spec
 from mmnv3.search.folder import Folder
 from mmnv3.search.latency.tracing import trace
@@ -72,3 +73,17 @@ def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
     figures = {name.strip(): float(value) for name, value in rows}
     assert figures['best'] == 1 and figures['worst'] == -1
     assert figures['whole training, another seed'] == 1
+
+
+def test_what_cannot_be_trained_is_told_and_the_rest_is_kept(
+    config, tmp_path, monkeypatch
+):
+    def train(edited, budget, work_dir):
+        value = 0.5 if budget.seed else None
+        return Trial('coco/bbox_mAP', value, problem='the loss is nan', state={})
+
+    monkeypatch.setattr(whole_trainings, 'train_and_score', train)
+    monkeypatch.setattr(whole_trainings, 'schedule_length', lambda config: 10)
+    with pytest.raises(UserError, match='whole/small_0: the loss is nan'):
+        whole_trainings.train_whole(dict(small=config), 2, Folder(tmp_path))
+    assert (tmp_path / 'whole/small_1.json').exists()

@@ -43,6 +43,8 @@ class NASPlan:
         size: (width, height) of the picture that is priced; the config's own for None.
         backend: Of the table that is kept.
         threads: Of one call, in it.
+        trainings: Where networks are trained; ``trainings`` in ``work_dir`` for None.
+            An elastic network that lies there already serves another target too.
     """
 
     space: str
@@ -54,6 +56,7 @@ class NASPlan:
     size: tuple[int, int] | None = None
     backend: str = 'onnxruntime'
     threads: int = 1
+    trainings: Path | None = None
 
 
 def search_config(
@@ -97,7 +100,11 @@ def search_config(
     )
     with Folder(plan.work_dir).alone():
         proxy = PROXIES[plan.proxy](
-            config, space, plan.budget, plan.work_dir / 'trainings', plan.ray
+            config,
+            space,
+            plan.budget,
+            plan.trainings or plan.work_dir / 'trainings',
+            plan.ray,
         )
         search = NASearch(
             space,

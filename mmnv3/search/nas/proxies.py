@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmnv3.engine.checkpoints import read_checkpoint
 from mmnv3.search.configs import Budget, with_sampled_spec
-from mmnv3.search.folder import Folder
+from mmnv3.search.folder import Folder, identify
 from mmnv3.search.nas.elastic import ElasticModel, recalibrate
 from mmnv3.search.nas.search import Evaluate, Outcome
 from mmnv3.search.nas.space import Space, Tokens
@@ -162,10 +162,17 @@ class ElasticProxy:
             advance: Called with the iterations that are done.
 
         Raises:
-            UserError: For a config that cannot be trained, and when the loss is no
-                number.
+            UserError: For a config that cannot be trained, when the loss is no
+                number, and when another model was trained there.
         """
         folder = Folder(self.work_dir)
+        folder.claim(
+            dict(
+                elastic=self.space.name,
+                budget=asdict(self.budget),
+                **identify(self.config),
+            )
+        )
         if not (folder.path / WEIGHTS).exists():
             model = ElasticModel(self.config, self.space, self.budget.seed)
             state = train_model(self.config, self.budget, self.work_dir, model, advance)

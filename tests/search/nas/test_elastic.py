@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmnv3.engine.checkpoints import read_checkpoint
+from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, with_sampled_spec
 from mmnv3.search.nas import proxies
 from mmnv3.search.nas.elastic import ElasticModel, recalibrate, take
@@ -178,6 +179,10 @@ def test_a_search_trains_once_and_scores_many(tiny_config, tmp_path, monkeypatch
     assert read_checkpoint(tmp_path / WEIGHTS).state['steps'] == 2
     monkeypatch.setattr(proxies, 'train_model', None)
     proxy.train()
+    # Another target may have it, another length or space may not.
+    longer = ElasticProxy(tiny_config, space, Budget(3, held_out=0.25), tmp_path)
+    with pytest.raises(UserError, match=r'another budget\.iterations \(2, now 3\)'):
+        longer.train()
 
 
 def test_jobs_travel_to_other_machines(elastic, tmp_path):
