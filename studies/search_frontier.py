@@ -39,6 +39,7 @@ from mmnv3.search.configs import (
 from mmnv3.search.folder import Folder
 from mmnv3.search.latency.measuring import load_network, search_table, time_networks
 from mmnv3.search.latency.price import config_price
+from mmnv3.search.latency.table import Execution
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import make_reward
@@ -125,7 +126,7 @@ def _searched(
         )
         adapt_config(model, plan, console)
         yield 'NetAdapt', f'{part:g}', load_spec(place / 'found.json')
-    table, _ = search_table(None, 'onnxruntime', 1)
+    table, _ = search_table(None, Execution())
     seed_us = config_price(config, table)(config_network(config).spec)
     for part in NAS:
         place = folder.path / f'nas_{part:g}'
@@ -187,7 +188,7 @@ def run(
     size = input_size(config)
     times_us = time_networks(
         [
-            load_network(as_graph(build(edited), size), 'onnxruntime')
+            load_network(as_graph(build(edited), size), Execution())
             for *_, edited in found
         ]
     )

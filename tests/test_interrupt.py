@@ -20,7 +20,7 @@ from mmnv3.engine.checkpoints import write_checkpoint
 from mmnv3.engine.config import read_config
 from mmnv3.search.configs import config_network
 from mmnv3.search.latency.price import config_price
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.nas.pricing import space_layers
 from mmnv3.search.nas.space import get_space
 from mmnv3.search.netadapt.comparison import uniform
@@ -174,7 +174,7 @@ val_evaluator = dict(ann_file='{data}/annotations/instances_val.json')
 @pytest.fixture(scope='module')
 def table(config: Path) -> Path:
     """Of another machine, so that nothing is measured for a search."""
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     given = read_config(str(config))
     price = config_price(given, table, other_blocks=True)

@@ -19,10 +19,11 @@ from mmnv3.errors import end_on_ctrl_c, one_line_errors
 end_on_ctrl_c(__name__)
 
 from mmnv3 import arguments
-from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.files import check_output
 from mmnv3.search.latency.check import check_configs
 from mmnv3.search.latency.measuring import measure_configs
+from mmnv3.search.latency.table import Execution
+from mmnv3.search.target import add_execution_options
 from mmnv3.size import Size
 
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='CONFIG',
         help='whose layers are measured, and those that a search makes of them',
     )
-    parser.add_argument('--backend', default='onnxruntime', help=', '.join(BACKENDS))
+    add_execution_options(parser)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument(
         '--out',
@@ -57,9 +58,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs=2,
         metavar=('W', 'H'),
         help="pixels of the picture; by default each config's own",
-    )
-    parser.add_argument(
-        '--threads', type=arguments.threads, default=1, help='of one call; 1'
     )
     parser.add_argument(
         '--runs', type=arguments.count, help='measured calls of each layer or network'
@@ -101,10 +99,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         measure_configs(
             args.configs,
-            args.backend,
+            Execution(args.backend, args.threads, args.precision),
             args.out,
             size,
-            args.threads,
             args.runs,
             grid=not args.no_grid,
         )

@@ -23,6 +23,7 @@ from mmnv3 import arguments
 from mmnv3.engine.config import read_config
 from mmnv3.files import check_output
 from mmnv3.search.configs import Budget, schedule_length
+from mmnv3.search.latency.table import Execution
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.proxies import ELASTIC, PROXIES
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
@@ -112,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.proxy,
         args.ray,
         args.size and tuple(args.size),
-        args.backend,
-        args.threads,
+        Execution(args.backend, args.threads, args.precision),
     )
     search_config(config, settings, plan, Console())
 

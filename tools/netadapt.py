@@ -23,6 +23,7 @@ from mmnv3 import arguments
 from mmnv3.engine.build import build_model
 from mmnv3.files import check_output
 from mmnv3.search.configs import Budget, schedule_length
+from mmnv3.search.latency.table import Execution
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from mmnv3.search.netadapt.outputs import FINAL
 from mmnv3.search.netadapt.search import CRITERIA
@@ -113,8 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.train_final,
         args.distill,
         args.ray,
-        args.backend,
-        args.threads,
+        Execution(args.backend, args.threads, args.precision),
     )
     adapt_config(model, plan, Console())
 

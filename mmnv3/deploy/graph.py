@@ -399,6 +399,7 @@ class PlainGraph(nn.Module):
     def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = shape
+        self.dtype = torch.float32
         self.module = fuse_conv_bn(module)
         self.eval().requires_grad_(False)
 
@@ -406,9 +407,24 @@ class PlainGraph(nn.Module):
         """An input."""
         return torch.zeros(self.shape)
 
+    def in_precision(self, precision: str) -> PlainGraph:
+        """As :meth:`ExportGraph.in_precision`."""
+        if precision != 'bf16':
+            return self
+        found = copy.deepcopy(self)
+        found.dtype = torch.bfloat16
+        found.module.to(found.dtype)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """Runs the module; several outputs become one, (1, numbers)."""
-        found = list(output_tensors(self.module(x)))
+        # Where nothing is to be converted there is no operation.
+        if x.dtype != self.dtype:
+            x = x.to(self.dtype)
+        found = [
+            output if output.dtype != torch.bfloat16 else output.float()
+            for output in output_tensors(self.module(x))
+        ]
         if len(found) == 1:
             return found[0]
         return torch.cat([output.flatten(1) for output in found], dim=1)

@@ -310,8 +310,7 @@ def identify(config: Config, table: LatencyTable | None = None) -> dict[str, Any
     )
     if table:
         identity['table'] = dict(
-            backend=table.backend,
-            threads=table.threads,
+            **asdict(table.execution),
             machine=table.machine,
             day=table.day,
         )

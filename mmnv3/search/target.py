@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mmnv3 import arguments
 from mmnv3.arch import NetSpec
+from mmnv3.deploy.info import PRECISIONS
 from mmnv3.deploy.runtime import BACKENDS
 from mmnv3.errors import UserError
 from mmnv3.ray_cluster import HERE
@@ -69,17 +70,7 @@ def add_search_options(
         help='latency table, by tools/latency_table.py; by default one of this machine '
         'is kept, and what it lacks is measured first',
     )
-    parser.add_argument(
-        '--backend',
-        default='onnxruntime',
-        help=f'of the table that is kept: {", ".join(BACKENDS)} (%(default)s)',
-    )
-    parser.add_argument(
-        '--threads',
-        type=arguments.threads,
-        default=1,
-        help='of one call, in the table that is kept (%(default)s)',
-    )
+    add_execution_options(parser)
     parser.add_argument(
         '--size',
         type=arguments.pixels,
@@ -126,4 +117,22 @@ def add_ray_option(parser: argparse.ArgumentParser, trained: str) -> None:
         const=HERE,
         metavar='ADDRESS',
         help=f'train {trained} side by side: here, or on the Ray cluster at an address',
+    )
+
+
+def add_execution_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what :class:`mmnv3.search.latency.table.Execution` says."""
+    parser.add_argument(
+        '--backend',
+        default='onnxruntime',
+        help=f'that runs the networks: {", ".join(BACKENDS)} (%(default)s)',
+    )
+    parser.add_argument(
+        '--threads', type=arguments.threads, default=1, help='of one call (%(default)s)'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='fp32',
+        help='that they are run in, as export writes it (%(default)s)',
     )

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmnv3.arch import get_spec
 from mmnv3.errors import UserError
 from mmnv3.search.folder import SETTINGS, Folder, identify, to_json
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 
 
 @dataclass
@@ -181,7 +181,7 @@ def test_folders_of_an_earlier_version_are_one_line(tmp_path, name, text):
 
 
 def test_the_identity_tells_configs_data_tables_and_versions(tiny_config):
-    table = LatencyTable.new('pytorch', threads=2)
+    table = LatencyTable.new(Execution('pytorch', 2))
     found = to_json(identify(tiny_config, table))
     assert found['config']['model'] == to_json(tiny_config.model)
     assert found['training_pictures'] > 1

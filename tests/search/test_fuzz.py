@@ -14,7 +14,7 @@ import pytest
 from mmnv3.arch import ZOO, get_spec, load_spec, save_spec
 from mmnv3.arch.layers import Network, list_layers
 from mmnv3.errors import UserError
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.netadapt.search import adapt
 from mmnv3.size import Size
 from tests.mutate import broken_value, mutate
@@ -73,7 +73,7 @@ def fuzz_specs(folder: Path, seeds: range) -> list[bool]:
 
 def fuzz_tables(folder: Path, seeds: range) -> list[bool]:
     path, found = folder / 'table.json', []
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     for layer in LAYERS[::3]:
         table[layer] = law(layer)
     table.save(path)

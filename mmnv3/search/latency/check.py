@@ -97,7 +97,7 @@ def check_table(
     for model in [config_model.model, *random_variants(config_model, count, seed)]:
         graph = as_graph(model, size)
         predicted_us.append(table.latency_us(*trace(graph, size)))
-        networks.append(load_network(graph, table.backend, table.threads))
+        networks.append(load_network(graph, table.execution))
     now_us, *measured_us = time_networks(networks, runs)
     then = table.find_network(*own)
     own_pace = pace(now_us, then.whole_us if then else None)
@@ -167,7 +167,7 @@ def check_configs(
     checks: dict[str, Check] = {}
     for config in configs:
         found = check_table(table, ConfigModel.read(config, size), specs, seed, runs)
-        name = f'{Path(config).stem} by {table.backend}'
+        name = f'{Path(config).stem} by {table.execution}'
         checks[name] = found
         print(f'{name}: {found.line}')
     if plot:

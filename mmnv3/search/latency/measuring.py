@@ -23,10 +23,10 @@ from mmnv3.benchmark.clock import fast_us, time_turns
 from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
+from mmnv3.deploy.quantization import halve, quantize
 from mmnv3.deploy.runtime import (
     BACKENDS,
     Runtime,
-    check_backend,
     file_suffix,
     load_runtime,
     run_graph,
@@ -43,7 +43,12 @@ from mmnv3.search.latency.probes import (
     input_shape,
     onnx_model,
 )
-from mmnv3.search.latency.table import LatencyTable, NetworkTime, digest_network
+from mmnv3.search.latency.table import (
+    Execution,
+    LatencyTable,
+    NetworkTime,
+    digest_network,
+)
 from mmnv3.search.latency.tracing import as_graph, trace
 from mmnv3.size import Size
 
@@ -82,10 +87,9 @@ _VARIANTS, _VARIANTS_SEED = 8, 1_000_003
 
 def measure_configs(
     configs: Sequence[str],
-    backend: str,
+    execution: Execution,
     out: Path,
     size: Size | None = None,
-    threads: int = 1,
     runs: int | None = None,
     grid: bool = True,
 ) -> LatencyTable:
@@ -93,10 +97,9 @@ def measure_configs(
 
     Args:
         configs: Paths of configs.
-        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        execution: How they are run.
         out: Table to write, or to go on with.
         size: Pixels of the picture; each config's own for None.
-        threads: Threads of one call.
         runs: Measured calls of each layer.
         grid: Whether layers of other widths are measured as well.
 
@@ -105,7 +108,7 @@ def measure_configs(
     """
     check_runs(runs)
     with only_process(out, BUSY):
-        table = open_table(out, backend, threads)
+        table = open_table(out, execution)
         found = [ConfigModel.read(config, size) for config in configs]
         measured = measure_models(table, found, out, runs, grid)
     print(f'{out}: {len(table.layers)} layers, {measured} of them measured now')
@@ -134,7 +137,7 @@ def measure_models(
     layers = [layer for each in found for layer in trace(each.model, each.size).layers]
     layers = search_grid(layers) if grid else layers
     with counting_bar(Console(stderr=True)) as bar:
-        task = bar.add_task(f'layers by {table.backend}', total=None)
+        task = bar.add_task(f'layers by {table.execution.backend}', total=None)
         measured = measure_layers(
             table,
             layers,
@@ -156,15 +159,12 @@ def counting_bar(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=console)
 
 
-def search_table(
-    named: Path | None, backend: str, threads: int
-) -> tuple[LatencyTable, Path]:
+def search_table(named: Path | None, execution: Execution) -> tuple[LatencyTable, Path]:
     """The prices that a search goes by.
 
     Args:
         named: A table's file; None for this machine's own, which may still be empty.
-        backend: Of this machine's own, one of :data:`mmnv3.deploy.runtime.BACKENDS`.
-        threads: Of one call, there.
+        execution: How this machine's own runs networks.
 
     Returns:
         The table and its file.
@@ -175,9 +175,9 @@ def search_table(
     """
     if named:
         return LatencyTable.load(named), named
-    path = LatencyTable.new(backend, threads).kept_path()
+    path = LatencyTable.new(execution).kept_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return open_table(path, backend, threads), path
+    return open_table(path, execution), path
 
 
 def check_runs(runs: int | None) -> None:
@@ -190,21 +190,21 @@ def check_runs(runs: int | None) -> None:
         raise UserError(f'--runs {runs} must be a positive number')
 
 
-def open_table(path: Path, backend: str, threads: int = 1) -> LatencyTable:
+def open_table(path: Path, execution: Execution) -> LatencyTable:
     """The table of a file to go on with, or a new one.
 
     Raises:
-        UserError: When the file's table is of another backend, number of threads or
-            machine, which would be mixed.
+        UserError: When the file's table is of another execution or machine, which would
+            be mixed.
     """
-    new = LatencyTable.new(backend, threads)
+    new = LatencyTable.new(execution)
     if not path.exists():
         return new
     table = LatencyTable.load(path)
-    if (table.backend, table.threads) != (backend, threads):
+    if table.execution != execution:
         raise UserError(
-            f'{path} is of {table.backend} with {table.threads} threads, not of '
-            f'{backend} with {threads}; name another file by --out'
+            f'{path} is of {table.execution}, not of {execution}; name another file by '
+            '--out'
         )
     if not table.is_of(new.machine):
         raise UserError(
@@ -242,7 +242,7 @@ def measure_layers(
     done = 0
     try:
         for layer in missing:
-            table[layer] = time_layer(layer, table.backend, table.threads, runs)
+            table[layer] = time_layer(layer, table.execution, runs)
             done += 1
             advance(done, len(missing))
             if done % _SAVE_EVERY == 0:
@@ -276,8 +276,7 @@ def measure_networks(
     if all(known):
         return
     loaded = [
-        load_network(as_graph(module, size), table.backend, table.threads)
-        for module in modules
+        load_network(as_graph(module, size), table.execution) for module in modules
     ]
     found = [
         NetworkTime(
@@ -291,25 +290,24 @@ def measure_networks(
     table.save(path)
 
 
-def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -> float:
+def time_layer(layer: Layer, execution: Execution, runs: int = RUNS) -> float:
     """Times a layer as part of a network.
 
     Args:
         layer: The layer.
-        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
-        threads: Threads of one call.
+        execution: How it is run.
         runs: Measured calls.
 
     Returns:
         Microseconds of one call of the layer.
 
     Raises:
-        UserError: When the backend is unknown or not installed.
+        UserError: When the backend is not installed.
     """
     fitting = _MOST_WEIGHTS // max(1, layer.madds // math.prod(layer.out_size))
     copies = min(COPIES, max(_FEWEST_COPIES, fitting))
-    full = load_layer(layer, copies, False, backend, threads)
-    bare = _load_bare(bare_layer(layer), copies, backend, threads)
+    full = load_layer(layer, copies, False, execution)
+    bare = _load_bare(bare_layer(layer), copies, execution)
     batch = _noise(input_shape(layer))
     calls = [partial(full, batch), partial(bare, batch)]
     with_copies_us, without_us = fast_us(time_turns(calls, runs=runs))
@@ -317,37 +315,38 @@ def time_layer(layer: Layer, backend: str, threads: int = 1, runs: int = RUNS) -
     return max(_LEAST_US, float(with_copies_us - without_us) / copies)
 
 
-def load_layer(
-    layer: Layer, copies: int, bare: bool, backend: str, threads: int
-) -> Runtime:
+def load_layer(layer: Layer, copies: int, bare: bool, execution: Execution) -> Runtime:
     """Gives copies of a layer, or what is around them, to a backend."""
-    check_backend(backend)
-    write = _FROM_ONNX.get(BACKENDS[backend] or '')
+    format_name = BACKENDS[execution.backend] or ''
+    write = _FROM_ONNX.get(format_name)
     if not write:
         graph = PlainGraph(LayerGraph(layer, copies, bare), input_shape(layer))
-        return load_network(graph, backend, threads)
+        return load_network(graph, execution)
     info = replace(_INFO, input_shape=input_shape(layer))
     model = onnx_model(layer, copies, bare, info)
     with tempfile.TemporaryDirectory(prefix='mmnv3-layer-') as folder:
-        path = Path(folder) / f'layer{file_suffix(backend)}'
-        write(model, path, info.to_strings())
-        return load_runtime(path, threads)
+        suffix = file_suffix(execution.backend)
+        source, made = (Path(folder) / f'{name}{suffix}' for name in ('fp32', 'made'))
+        write(model, source, info.to_strings())
+        if execution.precision == 'int8':
+            quantize(format_name, source, made, [_noise(info.input_shape)])
+        elif execution.precision == 'fp16':
+            halve(format_name, source, made)
+        else:  # In bfloat16 a backend computes float files.
+            return load_runtime(source, execution.threads, execution.precision)
+        return load_runtime(made, execution.threads)
 
 
-def load_network(
-    graph: ExportGraph | PlainGraph, backend: str, threads: int = 1
-) -> Runtime:
+def load_network(graph: ExportGraph | PlainGraph, execution: Execution) -> Runtime:
     """Gives a network to a backend.
 
     Args:
         graph: What :func:`mmnv3.search.latency.tracing.as_graph` returns.
-        backend: One of :data:`mmnv3.deploy.runtime.BACKENDS`.
-        threads: Threads of one call.
+        execution: How it is run.
 
     Raises:
-        UserError: When the backend is unknown or not installed.
+        UserError: When the backend is not installed.
     """
-    check_backend(backend)
     batch, channels, height, width = graph.example().shape
     shape = batch, channels, height, width
     info = replace(_INFO, task=graph.task, input_shape=shape)
@@ -356,13 +355,18 @@ def load_network(
         info = replace(info, classes=classes, **_ABOUT_PICTURES)
     # A plain graph has all that exporting asks of one.
     graph = cast(ExportGraph, graph)
+    backend, precision = execution.backend, execution.precision
     file_format = BACKENDS[backend]
     if file_format is None:
-        return run_graph(graph, info, backend, threads)
+        graph = graph.in_precision(precision)
+        info = replace(info, precision=precision)
+        return run_graph(graph, info, backend, execution.threads)
     with tempfile.TemporaryDirectory(prefix='mmnv3-network-') as folder:
         path = Path(folder) / f'network{file_suffix(backend)}'
-        write_file(graph, info, path, file_format)
-        return load_runtime(path, threads)
+        # What times are measured of has no pictures, and needs no accuracy.
+        batches = [_noise(info.input_shape)]
+        write_file(graph, info, path, file_format, precision, lambda: batches)
+        return load_runtime(path, execution.threads)
 
 
 def time_networks(networks: Sequence[Runtime], runs: int | None = None) -> list[float]:
@@ -394,8 +398,8 @@ def _noise(shape: Sequence[int]) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _load_bare(layer: Layer, copies: int, backend: str, threads: int) -> Runtime:
-    return load_layer(layer, copies, True, backend, threads)
+def _load_bare(layer: Layer, copies: int, execution: Execution) -> Runtime:
+    return load_layer(layer, copies, True, execution)
 
 
 def _write_onnx(model: Any, path: Path, strings: dict[str, str]) -> None:

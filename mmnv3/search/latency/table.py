@@ -8,7 +8,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from mmnv3.arch import check_choice, check_count
 from mmnv3.arch.layers import CONV, LINEAR, SQUEEZE_EXCITE, Layer
 from mmnv3.benchmark.machine import describe_machine, machine_line
 from mmnv3.deploy.cache import hash_of
+from mmnv3.deploy.info import PRECISIONS
 from mmnv3.deploy.runtime import BACKENDS, check_backend
 from mmnv3.errors import Remark, UserError
 from mmnv3.files import whole_or_absent
@@ -50,6 +51,40 @@ _VECTOR = 16
 _BELIEF = 0.05
 # Microseconds that two sums of the same prices may differ by once they were written.
 _ROUNDING_US = 0.05
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the networks are run that a table prices.
+
+    Args:
+        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
+        threads: Threads of one call.
+        precision: One of :data:`mmnv3.deploy.info.PRECISIONS` that the backend has.
+
+    Raises:
+        UserError: When one of them is impossible, and for 8 bits by ONNX Runtime, where
+            a layer's depend on how deep in its network it stands.
+    """
+
+    backend: str = 'onnxruntime'
+    threads: int = 1
+    precision: str = 'fp32'
+
+    def __post_init__(self) -> None:
+        check_backend(self.backend, self.precision)
+        if self.threads < 1:
+            raise UserError(f'--threads {self.threads} must be a positive number')
+        if (self.backend, self.precision) == ('onnxruntime', 'int8'):
+            raise UserError(
+                'onnxruntime files have 8 bits from stride 16 on, which a layer alone '
+                'does not tell; take --backend openvino for --precision int8'
+            )
+
+    def __str__(self) -> str:
+        precision = '' if self.precision == 'fp32' else f' {self.precision}'
+        threads = f'{self.threads} thread{"s" * (self.threads > 1)}'
+        return f'{self.backend}{precision} with {threads}'
 
 
 def _what_decides(backend: str, machine: Mapping[str, Any]) -> list[Any]:
@@ -249,16 +284,14 @@ class LatencyTable:
     """What layers cost.
 
     Args:
-        backend: Name of :data:`mmnv3.deploy.runtime.BACKENDS`.
-        threads: Threads of one call.
+        execution: How they were run.
         machine: What :func:`mmnv3.benchmark.machine.describe_machine` returns.
         layers: Microseconds by layer, each alone.
         networks: Whole networks, by which the layers are added up.
         day: When it was measured, as 2026-01-31.
     """
 
-    backend: str
-    threads: int
+    execution: Execution
     machine: dict[str, Any]
     layers: dict[Layer, float] = field(default_factory=dict)
     networks: list[NetworkTime] = field(default_factory=list)
@@ -271,16 +304,9 @@ class LatencyTable:
         self._guessed: set[str] = set()
 
     @classmethod
-    def new(cls, backend: str, threads: int = 1) -> LatencyTable:
-        """An empty table of this machine.
-
-        Raises:
-            UserError: When the backend is unknown, or there are no threads.
-        """
-        check_backend(backend)
-        if threads < 1:
-            raise UserError(f'--threads {threads} must be a positive number')
-        return cls(backend, threads, describe_machine(threads))
+    def new(cls, execution: Execution) -> LatencyTable:
+        """An empty table of this machine."""
+        return cls(execution, describe_machine(execution.threads))
 
     def __setitem__(self, layer: Layer, us: float) -> None:
         self.layers[layer] = us
@@ -405,8 +431,7 @@ class LatencyTable:
         """Writes the table; the file appears whole or not at all."""
         data = dict(
             format=FORMAT,
-            backend=self.backend,
-            threads=self.threads,
+            **asdict(self.execution),
             day=self.day,
             machine=self.machine,
             networks=[network.to_dict() for network in self.networks],
@@ -430,7 +455,7 @@ class LatencyTable:
             UserError: When there is no such file, or it is not such a table.
         """
         table = cls._read(Path(path))
-        here = describe_machine(table.threads)
+        here = describe_machine(table.execution.threads)
         if not table.is_of(here):
             _remark(
                 f'{path} was measured on another machine: {machine_line(table.machine)}'
@@ -440,18 +465,19 @@ class LatencyTable:
 
     def is_of(self, machine: Mapping[str, Any]) -> bool:
         """Whether it was measured on a machine, with the same runtime."""
-        return _what_decides(self.backend, self.machine) == _what_decides(
-            self.backend, machine
-        )
+        backend = self.execution.backend
+        return _what_decides(backend, self.machine) == _what_decides(backend, machine)
 
     def kept_path(self) -> Path:
-        """Where this machine's table of a backend is kept for all searches.
+        """Where this machine's table of an execution is kept for all searches.
 
         It is in the user's cache folder, whose place ``XDG_CACHE_HOME`` moves. Another
         version of the runtime has another.
         """
-        key = hash_of([self.threads, _what_decides(self.backend, self.machine)])
-        return user_cache_path('mmnv3') / 'latency' / f'{self.backend}-{key}.json'
+        run = self.execution
+        key = hash_of([run.threads, _what_decides(run.backend, self.machine)])
+        name = run.backend + f'-{run.precision}' * (run.precision != 'fp32')
+        return user_cache_path('mmnv3') / 'latency' / f'{name}-{key}.json'
 
     @classmethod
     def _read(cls, path: Path) -> LatencyTable:
@@ -463,13 +489,16 @@ class LatencyTable:
             raise UserError(f'{path}: not a latency table, "format" is not {FORMAT!r}')
         try:
             check_choice('backend', data['backend'], BACKENDS)
+            check_choice('precision', data.get('precision', 'fp32'), PRECISIONS)
             check_count('threads', data['threads'])
             machine_line(data['machine'])
             layers = dict(map(_read_layer, data['layers']))
             networks = list(map(NetworkTime.from_dict, data['networks']))
             table = cls(
-                data['backend'],
-                data['threads'],
+                # Older ones tell no precision.
+                Execution(
+                    data['backend'], data['threads'], data.get('precision', 'fp32')
+                ),
                 data['machine'],
                 {layer: us for layer, us in layers.items() if _is_time(us)},
                 [

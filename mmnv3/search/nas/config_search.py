@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,7 +12,7 @@ from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.measuring import counting_bar, search_table
 from mmnv3.search.latency.price import config_price
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
 from mmnv3.search.nas.pricing import complete_table
 from mmnv3.search.nas.proxies import ELASTIC, PROXIES, ElasticProxy
@@ -41,8 +41,7 @@ class NASPlan:
         proxy: One of :data:`mmnv3.search.nas.proxies.PROXIES`.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
         size: (width, height) of the picture that is priced; the config's own for None.
-        backend: Of the table that is kept.
-        threads: Of one call, in it.
+        execution: How the networks of the table that is kept are run.
         trainings: Where networks are trained; ``trainings`` in ``work_dir`` for None.
             An elastic network that lies there already serves another target too.
     """
@@ -54,8 +53,7 @@ class NASPlan:
     proxy: str = ELASTIC
     ray: str | None = None
     size: tuple[int, int] | None = None
-    backend: str = 'onnxruntime'
-    threads: int = 1
+    execution: Execution = field(default_factory=Execution)
     trainings: Path | None = None
 
 
@@ -79,7 +77,7 @@ def search_config(
     """
     space = get_space(plan.space, config.model.backbone.get('tail'))
     target_us = settings.reward.target_us
-    table, path = search_table(plan.table, plan.backend, plan.threads)
+    table, path = search_table(plan.table, plan.execution)
     price = _open_price(config, space, table, path, plan.size, console)
     fastest_us, slowest_us = check_target(space, price, target_us)
     console.print(
@@ -130,7 +128,7 @@ def search_config(
             partial.write_text(written.dump(), encoding='utf-8')
         path = plan.work_dir / 'best_config.py'
         console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
-        console.print(f'next:\n  python tools/train.py {path}', soft_wrap=True)
+        console.print(f'next:\n  python -m mmnv3 train {path}', soft_wrap=True)
         return samples
 
 

@@ -65,7 +65,7 @@ def complete_table(
         UserError: When the table's backend is not installed here.
     """
     table = price.table
-    if not table.is_of(LatencyTable.new(table.backend, table.threads).machine):
+    if not table.is_of(LatencyTable.new(table.execution).machine):
         return 0
     with only_process(path, BUSY):
         if path.exists():

@@ -155,7 +155,7 @@ def config_measure(
 
     Args:
         config: The config.
-        table: Tells the backend and the threads.
+        table: Tells how networks are run.
         size: (width, height) of the picture; the config's own by default.
 
     Returns:
@@ -163,17 +163,14 @@ def config_measure(
         another machine, of which nothing can be measured here.
     """
     size = input_size(config, size)
-    here = LatencyTable.new(table.backend, table.threads)
+    here = LatencyTable.new(table.execution)
     if not table.is_of(here.machine):
         return None
 
     def measure(specs: Sequence[NetSpec]) -> list[float]:
         models = (build(with_spec(config, spec)) for spec in specs)
         return time_networks(
-            [
-                load_network(as_graph(model, size), table.backend, table.threads)
-                for model in models
-            ]
+            [load_network(as_graph(model, size), table.execution) for model in models]
         )
 
     return measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,13 +20,14 @@ from rich.table import Table
 from torch import nn
 
 from mmnv3.arch import load_spec
+from mmnv3.deploy.runtime import BACKENDS, FORMATS
 from mmnv3.files import only_process
 from mmnv3.search.configs import Budget, config_network, with_spec
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.config_models import ConfigModel
 from mmnv3.search.latency.measuring import BUSY, measure_models, search_table
 from mmnv3.search.latency.price import config_price
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.netadapt.comparison import compare_uniform, config_measure
 from mmnv3.search.netadapt.outputs import (
     plot_search,
@@ -90,8 +91,7 @@ class NetAdaptPlan:
         train_final: One of :data:`mmnv3.search.netadapt.outputs.FINAL`, or None.
         distill: Whether the seed teaches whatever is trained.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
-        backend: Of the table that is kept.
-        threads: Of one call, in it.
+        execution: How the networks of the table that is kept are run.
     """
 
     table: Path | None
@@ -105,8 +105,7 @@ class NetAdaptPlan:
     train_final: str | None = None
     distill: bool = False
     ray: str | None = None
-    backend: str = 'onnxruntime'
-    threads: int = 1
+    execution: Execution = field(default_factory=Execution)
 
 
 def adapt_config(
@@ -163,7 +162,7 @@ def adapt_config(
 
 
 def _open_table(model: nn.Module, plan: NetAdaptPlan) -> LatencyTable:
-    table, path = search_table(plan.table, plan.backend, plan.threads)
+    table, path = search_table(plan.table, plan.execution)
     if plan.table is None:
         with only_process(path, BUSY):
             measure_models(table, [ConfigModel.of_model(model, plan.size)], path)
@@ -244,13 +243,23 @@ def _finish(
             )
     else:
         console.print(
-            'next:\n'
-            f'  python tools/train.py {found}\n'
-            f'  python tools/export.py {found} {found.with_suffix(".pth")} '
-            f'--format onnx --out {found.with_suffix(".onnx")}',
+            f'next:\n  python -m mmnv3 train {found}\n'
+            f'  {_export_command(found, table.execution)}',
             soft_wrap=True,
         )
     return steps
+
+
+def _export_command(config: Path, execution: Execution) -> str:
+    """Writes the file that was priced."""
+    name = BACKENDS[execution.backend] or 'pytorch'
+    out = config.with_suffix(FORMATS[name].suffixes[0])
+    precision = execution.precision
+    told = f' --precision {precision}' * (precision != 'fp32')
+    return (
+        f'python -m mmnv3 export {config} {config.with_suffix(".pth")} --format {name}'
+        f'{told} --out {out}'
+    )
 
 
 def _print_way(

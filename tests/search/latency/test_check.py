@@ -9,7 +9,7 @@ from mmnv3.search.latency.check import check_configs
 from mmnv3.search.latency.config_models import ConfigModel
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.measuring import measure_layers, measure_networks
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.latency.tracing import trace
 from mmnv3.size import Size
 from tests.conftest import ROOT
@@ -39,7 +39,7 @@ def test_pace_is_of_the_same_network(
     models = [ConfigModel.read(config, SIZE) for config in configs]
     traces = [trace(each.model, SIZE) for each in models]
     assert traces[0].overhead == traces[1].overhead
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     grid = search_grid([layer for found in traces for layer in found.layers])
     measure_layers(table, grid, path)
     for each in models:

@@ -12,17 +12,21 @@ import torch
 
 from mmnv3.arch import BlockSpec, ConvSpec, NetSpec, get_spec
 from mmnv3.arch.layers import Layer, Network, list_layers
+from mmnv3.cpu import has_bf16
 from mmnv3.deploy import runtime
 from mmnv3.errors import Remark, UserError
 from mmnv3.search.latency import measuring
 from mmnv3.search.latency.grid import search_grid
 from mmnv3.search.latency.measuring import (
+    load_layer,
     measure_configs,
     measure_layers,
     measure_networks,
     open_table,
 )
+from mmnv3.search.latency.probes import input_shape
 from mmnv3.search.latency.table import (
+    Execution,
     LatencyTable,
     NetworkFit,
     NetworkTime,
@@ -32,6 +36,7 @@ from mmnv3.search.latency.table import (
 from mmnv3.search.latency.tracing import trace
 from mmnv3.size import Size
 
+BFLOAT16 = pytest.mark.skipif(not has_bf16(), reason='this processor has no bfloat16')
 CONVS = [
     Layer('conv', before, after, 8, 8, act='relu')
     for before in (16, 48, 96)
@@ -46,7 +51,7 @@ def linear_us(layer: Layer) -> float:
 
 
 def made_up() -> LatencyTable:
-    table = LatencyTable.new('onnxruntime')
+    table = LatencyTable.new(Execution('onnxruntime'))
     for layer in CONVS:
         table[layer] = linear_us(layer)
     return table
@@ -54,7 +59,7 @@ def made_up() -> LatencyTable:
 
 def test_prices_are_sums() -> None:
     spec = NetSpec('one', ConvSpec(8, 3, 2), (BlockSpec(3, 16, 8),))
-    table = LatencyTable.new('onnxruntime')
+    table = LatencyTable.new(Execution('onnxruntime'))
     layers = list_layers(Network(spec), Size(32, 32))
     for us, layer in enumerate(layers, 1):
         table[layer] = us
@@ -90,7 +95,7 @@ def test_networks_are_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / 'table.json'
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     modules = [torch.nn.Sequential(torch.nn.Conv2d(3, n, 3)).eval() for n in (8, 16)]
     for module in modules:
         table[trace(module, Size(8, 8)).layers[0]] = 10.0 * module[0].out_channels
@@ -119,7 +124,7 @@ def test_networks_of_equal_overhead_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As two classifiers of one number of classes."""
-    table, path = LatencyTable.new('pytorch'), tmp_path / 'table.json'
+    table, path = LatencyTable.new(Execution('pytorch')), tmp_path / 'table.json'
     modules = [conv_module(channels) for channels in (8, 16)]
     traces = [trace(module, Size(8, 8)) for module in modules]
     assert traces[0].overhead == traces[1].overhead
@@ -154,7 +159,7 @@ def test_prices_stay_what_they_were() -> None:
     def layers(width: float) -> list[Layer]:
         return list_layers(Network(get_spec('small', width)), Size(64, 64))
 
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     for layer in search_grid(layers(1.0)):
         noise = 0.8 + 0.4 * zlib.crc32(str(layer).encode()) / 2**32
         table[layer] = (2 + sum(layer.widths) / 40 + layer.madds / 2e4) * noise
@@ -259,7 +264,7 @@ def test_what_is_no_time_counts_as_not_measured(
     # And is measured anew.
     monkeypatch.setattr(measuring, 'time_layer', lambda *_: 3.0)
     with pytest.warns(Remark):
-        table = open_table(path, 'onnxruntime')
+        table = open_table(path, Execution('onnxruntime'))
     assert measure_layers(table, CONVS, path) == 1
     assert LatencyTable.load(path).layers[CONVS[2]] == 3.0
 
@@ -271,7 +276,7 @@ def test_a_layer_that_is_lost_in_the_noise_has_a_price(
     monkeypatch.setattr(measuring, 'time_turns', lambda *_, **__: [])
     monkeypatch.setattr(measuring, 'fast_us', lambda _: np.array([5.0, 6.0]))
     measuring._load_bare.cache_clear()
-    assert measuring.time_layer(CONVS[0], 'onnxruntime') == 1e-3
+    assert measuring.time_layer(CONVS[0], Execution()) == 1e-3
     measuring._load_bare.cache_clear()
 
 
@@ -285,12 +290,12 @@ def test_two_measurements_do_not_share_a_file(
         if not second:
             second.append(True)
             with pytest.raises(UserError, match='written by another process; wait'):
-                measure_configs([], 'onnxruntime', path)
+                measure_configs([], Execution(), path)
         return 0
 
     monkeypatch.setattr(measuring, 'measure_models', measure)
-    measure_configs([], 'onnxruntime', path)
-    measure_configs([], 'onnxruntime', path)
+    measure_configs([], Execution(), path)
+    measure_configs([], Execution(), path)
     # Nothing was written, so not even the folder is left.
     assert second and not path.parent.exists()
 
@@ -315,13 +320,64 @@ def test_other_machine(tmp_path: Path) -> None:
         LatencyTable.load(path)
     assert here in str(caught[0].message)
     with pytest.warns(Remark), pytest.raises(UserError, match='another machine'):
-        open_table(path, 'onnxruntime')
+        open_table(path, Execution('onnxruntime'))
 
 
 def test_other_backend(tmp_path: Path) -> None:
     made_up().save(tmp_path / 'table.json')
     with pytest.raises(UserError, match='not of openvino'):
-        open_table(tmp_path / 'table.json', 'openvino')
+        open_table(tmp_path / 'table.json', Execution('openvino'))
+
+
+def test_other_precision(tmp_path: Path) -> None:
+    """As OpenVINO's bfloat16, of which a file's time is another."""
+    float_table = LatencyTable.new(Execution('openvino'))
+    table = LatencyTable.new(Execution('openvino', 1, 'bf16'))
+    assert table.kept_path() != float_table.kept_path()
+    table.save(tmp_path / 'table.json')
+    assert LatencyTable.load(tmp_path / 'table.json').execution == table.execution
+    with pytest.raises(UserError, match='is of openvino bf16 with 1 thread, not of'):
+        open_table(tmp_path / 'table.json', Execution('openvino'))
+
+
+def test_a_table_without_a_precision_is_of_float32(tmp_path: Path) -> None:
+    path = tmp_path / 'table.json'
+    made_up().save(path)
+    data = json.loads(path.read_text())
+    del data['precision']
+    path.write_text(json.dumps(data))
+    assert open_table(path, Execution()).layers.keys() == made_up().layers.keys()
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (('onnxruntime', 1, 'int8'), 'from stride 16 on.*--backend openvino'),
+        (('onnxruntime', 1, 'bf16'), "'onnxruntime' has no bf16"),
+        (('openvino', 0), '--threads 0 must be a positive'),
+    ],
+)
+def test_what_cannot_be_priced_is_refused(given: tuple, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Execution(*given)
+
+
+@pytest.mark.parametrize(
+    'precision, unlike',
+    [('int8', 0.05), pytest.param('bf16', 0.02, marks=BFLOAT16)],
+)
+def test_layers_are_computed_in_the_precision(precision: str, unlike: float) -> None:
+    """They differ from float ones, by no more than such numbers do."""
+    pytest.importorskip('openvino')
+    if precision == 'int8':
+        pytest.importorskip('nncf')
+    layer = Layer('conv', 16, 24, 8, 8, act='hswish')
+    batch = np.random.default_rng(1).standard_normal(input_shape(layer), np.float32)
+    plain, other = (
+        load_layer(layer, 2, False, Execution('openvino', 1, name))(batch)['output']
+        for name in ('fp32', precision)
+    )
+    assert 0 < np.abs(other - plain).max() < unlike * np.abs(plain).max()
 
 
 def test_goes_on_after_interruption(
@@ -338,13 +394,13 @@ def test_goes_on_after_interruption(
 
     monkeypatch.setattr(measuring, 'time_layer', time_layer)
     with pytest.raises(KeyboardInterrupt):
-        measure_layers(open_table(path, 'onnxruntime'), CONVS, path)
+        measure_layers(open_table(path, Execution('onnxruntime')), CONVS, path)
     first = list(seen)
     seen.clear()
     monkeypatch.setattr(
         measuring, 'time_layer', lambda layer, *_: seen.append(layer) or 1
     )
-    table = open_table(path, 'onnxruntime')
+    table = open_table(path, Execution('onnxruntime'))
     assert list(table.layers) == first
     assert measure_layers(table, CONVS, path) == len(CONVS) - 4
     assert not set(seen) & set(first)
@@ -362,15 +418,26 @@ def test_missing_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     measuring._load_bare.cache_clear()
     layer = CONVS[0].with_widths(8, 8)
     with pytest.raises(UserError, match='onnxruntime is not installed') as caught:
-        measure_layers(open_table(path, 'onnxruntime'), [layer], path)
+        measure_layers(open_table(path, Execution('onnxruntime')), [layer], path)
     assert '\n' not in str(caught.value)
     assert set(LatencyTable.load(path).layers) == set(CONVS)
 
 
-@pytest.mark.parametrize('backend', ['pytorch', 'onnxruntime'])
-def test_measures(tmp_path: Path, backend: str) -> None:
+@pytest.mark.parametrize(
+    'backend, precision',
+    [
+        ('pytorch', 'fp32'),
+        ('onnxruntime', 'fp32'),
+        pytest.param('openvino', 'int8', marks=pytest.mark.slow),
+        pytest.param('pytorch', 'bf16', marks=BFLOAT16),
+        pytest.param('openvino', 'bf16', marks=BFLOAT16),
+    ],
+)
+def test_measures(tmp_path: Path, backend: str, precision: str) -> None:
     if backend != 'pytorch':
         pytest.importorskip(backend)
+    if precision == 'int8':
+        pytest.importorskip('nncf')
     layers = [
         CONVS[0],
         Layer('conv', 3, 8, 8, 8, kernel=3, stride=2, act='hswish'),
@@ -381,7 +448,7 @@ def test_measures(tmp_path: Path, backend: str) -> None:
         Layer('pool', 16, 16, 8, 8),
         Layer('add', 16, 16, 8, 8),
     ]
-    table = LatencyTable.new(backend)
+    table = LatencyTable.new(Execution(backend, 1, precision))
     assert measure_layers(table, layers, tmp_path / 'table.json', 2) == len(layers)
     assert all(us >= 0 for us in table.layers.values())
 

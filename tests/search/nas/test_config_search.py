@@ -12,7 +12,7 @@ from mmnv3.engine.build import build_model
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.nas import config_search, proxies
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.proxies import ELASTIC, ScratchJob, ScratchProxy, train_scratch
@@ -47,7 +47,7 @@ def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
     config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
     config.train_dataloader.dataset.data_root = f'{demo_data}/'
     table = tmp_path / 'table.json'
-    LatencyTable.new('pytorch').save(table)
+    LatencyTable.new(Execution('pytorch')).save(table)
     folder, console = tmp_path / 'here', Console(file=io.StringIO(), width=200)
     settings = NASSettings(make_reward(15_000, 'small'), samples=4, batch_size=2)
     plan = NASPlan('small', table, Budget(1), folder)

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmnv3.search.configs import build, with_sampled_spec
 from mmnv3.search.latency.price import config_price
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.latency.tracing import trace
 from mmnv3.search.nas import pricing
 from mmnv3.search.nas.pricing import complete_table
@@ -25,7 +25,7 @@ def config() -> Config:
 
 
 def test_no_network_of_the_space_is_guessed(config, machine, tmp_path, monkeypatch):
-    table, path = LatencyTable.new('pytorch'), tmp_path / 'table.json'
+    table, path = LatencyTable.new(Execution('pytorch')), tmp_path / 'table.json'
     price = config_price(config, table, SIZE, other_blocks=True)
     count = complete_table(config, price, path, SPACE, lambda *_: None)
     assert count == len(table.layers) > 100
@@ -42,7 +42,7 @@ def test_no_network_of_the_space_is_guessed(config, machine, tmp_path, monkeypat
 
 
 def test_a_table_of_elsewhere_is_left_alone(config, machine, tmp_path):
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     path = tmp_path / 'table.json'
     price = config_price(config, table, SIZE, other_blocks=True)

@@ -17,7 +17,7 @@ from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.latency import measuring
 from mmnv3.search.latency.measuring import search_table
 from mmnv3.search.latency.price import config_price
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.latency.tracing import trace
 from mmnv3.search.netadapt import comparison, config_search
 from mmnv3.search.netadapt.comparison import config_measure, uniform
@@ -51,7 +51,7 @@ def trained(monkeypatch) -> list[Trial]:
 @pytest.fixture(scope='module')
 def table(detection_config, tmp_path_factory):
     """Of another machine, on which nothing is measured whole."""
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     config = read_config(str(detection_config))
     seed = config_network(config)
@@ -113,7 +113,7 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     before = {key: value.clone() for key, value in model.state_dict().items()}
     folder, console = tmp_path / 'work', Console(file=io.StringIO(), width=400)
     plan = NetAdaptPlan(
-        None, '0.98', Budget(1), folder, distill=True, backend='pytorch'
+        None, '0.98', Budget(1), folder, distill=True, execution=Execution('pytorch')
     )
     steps = adapt_config(model, plan, console)
     # The table was measured by the same model.
@@ -124,7 +124,9 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     assert steps[-1].winner.latency_us <= 0.98 * steps[0].winner.latency_us
     told = re.search(r'turns on this machine: the seed (\S+) ms, found (\S+)', text)
     assert float(told[2]) < float(told[1])
-    assert f'python tools/train.py {folder}/found.py' in text
+    assert f'python -m mmnv3 train {folder}/found.py' in text
+    # The file that was priced.
+    assert f'{folder}/found.pth --format pytorch --out {folder}/found.pt2' in text
     # The teacher goes where the folder goes.
     (hook,) = [
         hook
@@ -135,7 +137,9 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     build_model(hook.config, None, hook.checkpoint)
     (kept,) = (tmp_path / 'cache').rglob('pytorch-*.json')
     table = LatencyTable.load(kept)
-    assert table == search_table(None, 'pytorch', 1)[0] and len(table.layers) > 50
+    assert (
+        table == search_table(None, Execution('pytorch'))[0] and len(table.layers) > 50
+    )
 
 
 def test_trainings_travel_to_other_machines(read, tmp_path):

@@ -15,7 +15,7 @@ from mmnv3.errors import UserError
 from mmnv3.search.configs import Budget, build, config_network, with_spec
 from mmnv3.search.folder import Folder
 from mmnv3.search.latency.price import config_price
-from mmnv3.search.latency.table import LatencyTable
+from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.netadapt import comparison
 from mmnv3.search.netadapt.comparison import compare_uniform, config_measure, uniform
 from mmnv3.search.netadapt.outputs import plot_search, train_final, write_found
@@ -99,7 +99,7 @@ def test_another_final_training_is_refused(found):
 
 def test_networks_are_measured_where_their_table_is_from(found, monkeypatch):
     config, task, _, _ = found
-    table = LatencyTable.new('pytorch')
+    table = LatencyTable.new(Execution('pytorch'))
     measure = config_measure(config, table)
     seed, ways = task.seed, []
     monkeypatch.setattr(
@@ -113,7 +113,7 @@ def test_networks_are_measured_where_their_table_is_from(found, monkeypatch):
 
     monkeypatch.setattr(comparison, 'time_networks', time_networks)
     slow, fast = measure([seed.spec, uniform(seed, 0.5).spec])
-    assert 0 < fast < slow and ways == [('pytorch', 1)] * 2
+    assert 0 < fast < slow and ways == [(Execution('pytorch'),)] * 2
     table.machine = {**table.machine, 'processor': 'Pixel 1'}
     assert config_measure(config, table) is None
 
