@@ -227,7 +227,7 @@ def _told(data: OwnData, recipe: Recipe, given: int, seed: int) -> list[str]:
     return [
         f'{data.layout}: {len(data.train)} pictures to train on, {len(data.val)} to '
         f'validate{held}{counted}',
-        f'{len(data.classes)} classes: {named}',
+        f'{data.count_classes()}: {named}',
         f'input {recipe.size}{anchors}: {recipe.why[0]}',
         f'{recipe.iterations} iterations of {recipe.batch} pictures: {recipe.why[1]}',
         f'{recipe.network} network, starting from {source}',

@@ -129,7 +129,7 @@ def config_text(
         annotations: Folder of the files that were written of the data.
     """
     layout = (
-        f'{len(data.classes)} classes, {len(data.train)} pictures to train on, '
+        f'{data.count_classes()}, {len(data.train)} pictures to train on, '
         f'{len(data.val)} to validate'
     )
     head = [

@@ -100,6 +100,10 @@ class OwnData:
         """All pictures."""
         return self.train + self.val
 
+    def count_classes(self) -> str:
+        """How many there are, in words."""
+        return f'{len(self.classes)} class' + 'es' * (len(self.classes) != 1)
+
 
 def part_of(names: Iterable[str]) -> str:
     """Tells the part of the data by names of folders, as ``train2017``.
