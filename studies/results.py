@@ -95,8 +95,9 @@ class Row:
         key: Its name in ``docs/results.json``.
         what: What is measured.
         data: On what.
-        commands: Arguments of ``python -m mmnv3``, one tool after the other. ``{work}``
-            stands for the row's folder; what is unfinished there is resumed.
+        commands: Arguments of ``python -m mmnv3``, one tool after the other, or a
+            ``studies.`` module and its own. ``{work}`` stands for the row's folder;
+            what is unfinished there is resumed.
         read: Gets the values from the folder.
         unit: Of the values.
         needs: What has to be there, and does not come with mmnv3.
@@ -134,6 +135,18 @@ _MINIMALISTIC = 'data/weights/v3-large-minimalistic_224_1.0_uint8.tflite'
 def _train(config: str, options: str = '') -> str:
     options = f' --cfg-options {options}' if options else ''
     return f'train {config} --work-dir {{work}} --resume{options}'
+
+
+def _own_data(layout: str, source: str, task: str, options: str) -> tuple[str, ...]:
+    """What a person does with data in another layout; only the length is given."""
+    # Not in the folder that gets the config as it was trained.
+    config = '{work}/config/own.py'
+    return (
+        f'studies.layouts {layout} {{work}}/{layout} {source}',
+        f'init_config {{work}}/{layout} --task {task} --pretrained {_WEIGHTS} '
+        f'--out {config} --force',
+        _train(config, options),
+    )
 
 
 def _convert_and_test(weights: str, config: str) -> tuple[str, str]:
@@ -229,6 +242,44 @@ ROWS = (
         (_train('lraspp_mnv3_small_camvid_imagenet', _FEW_STREETS),),
         MASKS,
         needs=('data/cityscapes', _WEIGHTS),
+    ),
+    Row(
+        'own_cells',
+        "init_config's detector, from ImageNet weights, 800 iterations",
+        f'{_BCCD}, as Pascal VOC',
+        _own_data(
+            'voc',
+            'data/bccd',
+            'detection',
+            f'{_FEW_CELLS} train_cfg.val_interval=400',
+        ),
+        BOXES,
+        needs=('data/bccd', _WEIGHTS),
+        is_short=False,
+    ),
+    Row(
+        'own_persons',
+        "init_config's detector, from ImageNet weights, 400 iterations",
+        'COCO subset, persons, 98 train, 78 val, as YOLO',
+        _own_data(
+            'yolo',
+            'data/coco --classes person',
+            'detection',
+            'train_cfg.max_iters=400 param_scheduler.1.end=400 '
+            'param_scheduler.1.T_max=300 train_cfg.val_interval=400',
+        ),
+        BOXES,
+        needs=('data/coco', _WEIGHTS),
+        is_short=False,
+    ),
+    Row(
+        'own_streets',
+        "init_config's segmenter, from ImageNet weights, 600 iterations",
+        f'{_CAMVID}, 11 classes, as images/ and masks/',
+        _own_data('masks', 'data/cityscapes', 'segmentation', _FEW_STREETS),
+        MASKS,
+        needs=('data/cityscapes', _WEIGHTS),
+        is_short=False,
     ),
     Row(
         'v3_small_8bit',
@@ -347,7 +398,13 @@ class Results:
 def shell_lines(row: Row) -> list[str]:
     """A row's commands for a shell."""
     work_dir = WORK_DIR / row.key
-    return [f'python -m mmnv3 {line.format(work=work_dir)}' for line in row.commands]
+    lines = [line.format(work=work_dir) for line in row.commands]
+    return [
+        f'python -m {line}'
+        if line.startswith('studies.')
+        else f'python -m mmnv3 {line}'
+        for line in lines
+    ]
 
 
 def measure(row: Row, machine: str) -> Measured:
