@@ -40,6 +40,7 @@ _PACKAGES = {
     'onnxruntime': 'onnxruntime',
     'openvino': 'openvino',
     'litert': 'ai-edge-litert',
+    'executorch': 'executorch',
 }
 _REMEDY = 'python -m mmnv3 latency_table CONFIG measures the layers of a config'
 # Numbers that a processor's instruction takes at once: kernels do whole vectors, and

@@ -329,6 +329,12 @@ def test_other_backend(tmp_path: Path) -> None:
         open_table(tmp_path / 'table.json', Execution('openvino'))
 
 
+@pytest.mark.parametrize('backend', runtime.BACKENDS)
+def test_every_backend_has_a_table(backend: str) -> None:
+    table = LatencyTable.new(Execution(backend))
+    assert table.is_of(table.machine) and backend in table.kept_path().name
+
+
 def test_other_precision(tmp_path: Path) -> None:
     """As OpenVINO's bfloat16, of which a file's time is another."""
     float_table = LatencyTable.new(Execution('openvino'))
