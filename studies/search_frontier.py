@@ -9,7 +9,8 @@ Example:
     python -m studies.search_frontier configs/ssdlite_mnv3_small_demo.py \
         --out work_dirs/search_frontier
 
-What was trained or searched is kept, and the same command goes on with the rest.
+What was trained or searched is kept, and the same command goes on with the rest; whole
+trainings also in docs/whole_trainings.json, for another day or machine.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from studies.page import markdown_table, write_page
 from studies.plots import name_point, new_figure
-from studies.whole_trainings import open_study, study_parser, train_whole
+from studies.whole_trainings import (
+    open_study,
+    study_parser,
+    train_whole,
+    weights_file,
+)
 
 # Multipliers, and fractions of the seed's latency that each search is asked for.
 WIDTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.35)
@@ -113,7 +119,7 @@ def _searched(
     console = Console()
     length = schedule_length(config)
     model = build_model(config)
-    model.load_state_dict(folder.read_weights(f'whole/{_file(MULTIPLIER, "×1")}_0.pth'))
+    model.load_state_dict(folder.read_weights(weights_file(_SEED)))
     for part in NETADAPT:
         place = folder.path / f'netadapt_{part:g}'
         plan = NetAdaptPlan(
@@ -150,6 +156,10 @@ def _file(how: str, name: str) -> str:
     return f'{how} {name}'.replace(' ', '_').replace('×', 'x')
 
 
+# What NetAdapt starts from.
+_SEED = _file(MULTIPLIER, '×1')
+
+
 def run(
     config: Config,
     seeds: int,
@@ -179,7 +189,7 @@ def run(
             (how, name): with_sampled_spec(config, spec) for how, name, spec in networks
         }
         files = {_file(*key): each for key, each in edited.items()}
-        values = train_whole(files, seeds, folder, ray)
+        values = train_whole(files, seeds, folder, ray, wanted=[_SEED])
         for key, each in edited.items():
             found.append((*key, tuple(values[_file(*key)]), each))
 

@@ -9,7 +9,8 @@ Example:
     python -m studies.search_proxies configs/ssdlite_mnv3_small_demo.py \
         --out work_dirs/search_proxies
 
-What was trained is kept, and the same command goes on with the rest.
+What was trained is kept, and the same command goes on with the rest; whole trainings
+also in docs/whole_trainings.json, for another day or machine.
 """
 
 from __future__ import annotations

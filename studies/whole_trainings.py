@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from mmnv3 import arguments
+from mmnv3.benchmark.machine import describe_machine, machine_line
+from mmnv3.deploy.cache import hash_of
 from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
-from mmnv3.files import check_output
+from mmnv3.files import check_output, only_process
+from mmnv3.json_files import read_json
 from mmnv3.search.configs import Budget, schedule_length
-from mmnv3.search.folder import Folder
+from mmnv3.search.folder import Folder, to_json
 from mmnv3.search.nas.space import SPACES
 from mmnv3.search.pool import Failure
 from mmnv3.search.target import add_ray_option
 from mmnv3.search.trial import Trial, run_trials, train_and_score
+from studies.page import writing
+
+# What whole trainings came to, on whatever machine; a study takes its figures from it.
+RECORD = Path(__file__).parents[1] / 'docs' / 'whole_trainings.json'
 
 
 def study_parser(description: str) -> argparse.ArgumentParser:
@@ -58,15 +69,35 @@ class _Training:
 
     Args:
         config: The config.
-        place: Of its files in the folder, without their endings.
+        name: What the network is called.
         seed: Of the training.
         logs: Where its log goes.
     """
 
     config: Config
-    place: str
+    name: str
     seed: int
     logs: Path
+
+    @property
+    def key(self) -> str:
+        """By which :data:`RECORD` knows it: all that decides the figure."""
+        return hash_of([to_json(self.config.to_dict()), self.seed])
+
+    @property
+    def weights(self) -> str:
+        """The file of its weights, in the study's folder."""
+        return weights_file(self.name, self.seed)
+
+
+def weights_file(name: str, seed: int = 0) -> str:
+    """Where a study's folder has the weights of a network.
+
+    Args:
+        name: What the network is called.
+        seed: Of the training.
+    """
+    return f'whole/{name}_{seed}.pth'
 
 
 def _train(job: _Training) -> Trial:
@@ -79,14 +110,20 @@ def train_whole(
     seeds: int,
     folder: Folder,
     ray: str | None = None,
+    wanted: Collection[str] = (),
 ) -> dict[str, list[float]]:
     """Trains configs by their whole schedules and scores them on the validation set.
 
+    Every figure goes into :data:`RECORD` as soon as it is there, and what stands there
+    is not trained again: all of a study takes a day, and no day in one piece.
+
     Args:
-        configs: By what they are called in the folder.
+        configs: By what their networks are called.
         seeds: How many trainings each gets.
-        folder: Keeps the figure of each, and the weights.
+        folder: Gets the weights, and the logs.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
+        wanted: Names of those whose weights of the first seed are needed; they are
+            trained again where the folder lacks them.
 
     Returns:
         By name the accuracies, 0 to 1, a seed after the other.
@@ -94,28 +131,65 @@ def train_whole(
     Raises:
         UserError: When one cannot be trained; the others are trained all the same.
     """
-    logs = folder.path / 'whole' / 'logs'
     jobs = [
-        _Training(config, f'whole/{name}_{seed}', seed, logs)
+        _Training(config, name, seed, folder.path / 'whole' / 'logs')
         for name, config in configs.items()
         for seed in range(seeds)
     ]
-    missing = [job for job in jobs if folder.read_json(f'{job.place}.json') is None]
     problems = []
-    for index, trial in run_trials(_train, missing, ray):
-        place = missing[index].place
-        if isinstance(trial, Failure) or trial.accuracy is None or trial.state is None:
-            problem = trial if isinstance(trial, Failure) else trial.problem
-            problems.append(f'{place}: {problem}')
-            continue
-        folder.write_weights(f'{place}.pth', trial.state)
-        record = dict(accuracy=trial.accuracy, seconds=round(trial.seconds, 1))
-        folder.write_json(f'{place}.json', record)
-        print(f'{place}: {trial.accuracy:.4f}', flush=True)
+    with only_process(RECORD, 'wait for its end'):
+        record = read_record()
+        missing = [
+            job
+            for job in jobs
+            if job.key not in record
+            or (
+                job.name in wanted
+                and not job.seed
+                and not (folder.path / job.weights).exists()
+            )
+        ]
+        for index, trial in run_trials(_train, missing, ray):
+            job = missing[index]
+            failed = isinstance(trial, Failure)
+            if failed or trial.accuracy is None or trial.state is None:
+                problem = trial if failed else trial.problem
+                problems.append(f'{job.name}, seed {job.seed}: {problem}')
+                continue
+            folder.write_weights(job.weights, trial.state)
+            record[job.key] = _row(job, trial)
+            with writing(RECORD) as partial:
+                text = json.dumps(list(record.values()), indent=1)
+                partial.write_text(text + '\n', encoding='utf-8')
+            print(f'{job.name}, seed {job.seed}: {trial.accuracy:.4f}', flush=True)
     if problems:
         raise UserError('; '.join(problems))
-    found = [folder.read_json(f'{job.place}.json')['accuracy'] for job in jobs]
     return {
-        name: found[number * seeds : (number + 1) * seeds]
-        for number, name in enumerate(configs)
+        name: [record[job.key]['accuracy'] for job in jobs if job.name == name]
+        for name in configs
     }
+
+
+def read_record(path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The trainings of a record by their keys; nothing where there is none.
+
+    Args:
+        path: The record; :data:`RECORD` for None.
+    """
+    path = path or RECORD
+    return {row['key']: row for row in read_json(path)} if path.is_file() else {}
+
+
+def _row(job: _Training, trial: Trial) -> dict[str, Any]:
+    machine = describe_machine(torch.get_num_threads())
+    return dict(
+        key=job.key,
+        config=Path(job.config.filename or '').stem,
+        network=job.name,
+        seed=job.seed,
+        metric=trial.metric,
+        accuracy=trial.accuracy,
+        minutes=round(trial.seconds / 60, 1),
+        machine=machine_line(machine),
+        day=date.today().isoformat(),
+    )

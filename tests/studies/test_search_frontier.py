@@ -54,6 +54,7 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
         plan.work_dir.mkdir(parents=True, exist_ok=True)
         save_spec(seed.spec, plan.work_dir / 'best.json')
 
+    monkeypatch.setattr(whole_trainings, 'RECORD', tmp_path / 'record.json')
     monkeypatch.setattr(whole_trainings, 'train_and_score', train)
     for module in (whole_trainings, search_frontier):
         monkeypatch.setattr(module, 'schedule_length', lambda config: 10)

@@ -1,5 +1,6 @@
 """The study of proxies, with figures by formula in place of trainings."""
 
+import copy
 import random
 
 import pytest
@@ -16,6 +17,13 @@ from tests.conftest import ROOT
 from tests.search.nas.oracle import evaluator, oracle_accuracy
 
 SPACE = get_space('v3_small', 'detection')
+
+
+@pytest.fixture(autouse=True)
+def record(tmp_path, monkeypatch):
+    path = tmp_path / 'record.json'
+    monkeypatch.setattr(whole_trainings, 'RECORD', path)
+    return path
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +84,7 @@ def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_trained_is_told_and_the_rest_is_kept(
-    config, tmp_path, monkeypatch
+    config, tmp_path, monkeypatch, record
 ):
     def train(edited, budget, work_dir):
         value = 0.5 if budget.seed else None
@@ -84,6 +92,32 @@ def test_what_cannot_be_trained_is_told_and_the_rest_is_kept(
 
     monkeypatch.setattr(whole_trainings, 'train_and_score', train)
     monkeypatch.setattr(whole_trainings, 'schedule_length', lambda config: 10)
-    with pytest.raises(UserError, match='whole/small_0: the loss is nan'):
+    with pytest.raises(UserError, match='small, seed 0: the loss is nan'):
         whole_trainings.train_whole(dict(small=config), 2, Folder(tmp_path))
-    assert (tmp_path / 'whole/small_1.json').exists()
+    (row,) = whole_trainings.read_record(record).values()
+    known = (row['network'], row['seed'], row['accuracy'], row['config'])
+    assert known == ('small', 1, 0.5, 'ssdlite_mnv3_small_demo')
+
+
+def test_figures_are_of_their_config_and_weights_of_their_folder(
+    config, tmp_path, monkeypatch
+):
+    trained = []
+
+    def train(edited, budget, work_dir):
+        trained.append(edited.max_iters)
+        return Trial('coco/bbox_mAP', edited.max_iters / 1e3, state={})
+
+    monkeypatch.setattr(whole_trainings, 'train_and_score', train)
+    monkeypatch.setattr(whole_trainings, 'schedule_length', lambda config: 10)
+    longer = copy.deepcopy(config)
+    longer.max_iters = 900
+    first, second = Folder(tmp_path / 'a'), Folder(tmp_path / 'b')
+    both = dict(short=config, long=longer)
+    found = whole_trainings.train_whole(both, 1, first)
+    assert found == dict(short=[0.84], long=[0.9]) and trained == [840, 900]
+    # Another study has the figures, but not the weights.
+    assert whole_trainings.train_whole(both, 1, second, wanted=['long']) == found
+    assert trained == [840, 900, 900]
+    assert not (second.path / whole_trainings.weights_file('short')).exists()
+    assert (second.path / whole_trainings.weights_file('long')).exists()
