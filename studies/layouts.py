@@ -43,7 +43,8 @@ def write_voc(data: OwnData, out: Path) -> None:
         root = ElementTree.Element('annotation')
         _add(root, 'filename', picture.path.name)
         size = _add(root, 'size')
-        for name, pixels in zip(('width', 'height'), picture.size or ()):
+        assert picture.size is not None  # A detector's are known.
+        for name, pixels in zip(('width', 'height'), picture.size):
             _add(size, name, f'{pixels}')
         rows = zip(picture.labels, picture.boxes, picture.ignored)
         for label, (left, top, width, height), ignored in rows:

@@ -117,9 +117,17 @@ class Row:
 _DEMO = 'demo_data'
 _BCCD = 'BCCD blood cells, 205 train, 87 val'
 _CAMVID = 'CamVid, 120 train, 40 val'
-_FEW_CELLS = (
-    'train_cfg.max_iters=800 param_scheduler.1.end=800 param_scheduler.1.T_max=700'
-)
+
+
+def _few(iterations: int) -> str:
+    """Options of a detector's training that is shorter than its config's."""
+    return (
+        f'train_cfg.max_iters={iterations} param_scheduler.1.end={iterations} '
+        f'param_scheduler.1.T_max={iterations - 100}'
+    )
+
+
+_FEW_CELLS = _few(800)
 _FEW_STREETS = (
     'train_cfg.max_iters=600 param_scheduler.1.end=600 train_cfg.val_interval=150'
 )
@@ -265,8 +273,7 @@ ROWS = (
             'yolo',
             'data/coco --classes person',
             'detection',
-            'train_cfg.max_iters=400 param_scheduler.1.end=400 '
-            'param_scheduler.1.T_max=300 train_cfg.val_interval=400',
+            f'{_few(400)} train_cfg.val_interval=400',
         ),
         BOXES,
         needs=('data/coco', _WEIGHTS),
@@ -400,9 +407,7 @@ def shell_lines(row: Row) -> list[str]:
     work_dir = WORK_DIR / row.key
     lines = [line.format(work=work_dir) for line in row.commands]
     return [
-        f'python -m {line}'
-        if line.startswith('studies.')
-        else f'python -m mmnv3 {line}'
+        f'python -m {"" if line.startswith("studies.") else "mmnv3 "}{line}'
         for line in lines
     ]
 

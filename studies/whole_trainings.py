@@ -170,14 +170,9 @@ def train_whole(
     }
 
 
-def read_record(path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The trainings of a record by their keys; nothing where there is none.
-
-    Args:
-        path: The record; :data:`RECORD` for None.
-    """
-    path = path or RECORD
-    return {row['key']: row for row in read_json(path)} if path.is_file() else {}
+def read_record() -> dict[str, dict[str, Any]]:
+    """The trainings of :data:`RECORD` by their keys; nothing where there is none."""
+    return {row['key']: row for row in read_json(RECORD)} if RECORD.is_file() else {}
 
 
 def _row(job: _Training, trial: Trial) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from mmnv3.deploy.graph import (
 )
 from mmnv3.deploy.info import EXTRA_FILE, INPUT, RT_INFO, ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
-from mmnv3.deploy.quantization import halve, quantize
+from mmnv3.deploy.quantization import reduce_precision
 from mmnv3.deploy.runtime import FORMATS, Runtime, load_runtime
 from mmnv3.deploy.site import MODEL_FORMAT, WEB, check_site, write_site
 from mmnv3.deploy.tflite_metadata import write_tflite
@@ -342,10 +342,7 @@ def write_file(
         suffixes = FORMATS[format_name].suffixes
         source, made = (folder / f'{name}{suffixes[0]}' for name in ('fp32', 'made'))
         export_graph(graph, info, source, format_name)
-        if precision == 'int8':
-            quantize(format_name, source, made, calibration())
-        else:
-            halve(format_name, source, made)
+        reduce_precision(format_name, precision, source, made, calibration)
         _move_files(made, out, suffixes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -27,11 +27,39 @@ from mmnv3.models.ssdlite import anchor_size, flatten_maps
 from mmnv3.size import Size
 from mmnv3.tasks import CLASSIFICATION, DETECTION, SEGMENTATION
 
+if TYPE_CHECKING:  # Python has it from 3.11 on.
+    from typing_extensions import Self
+
 # Height and width of the windows that a picture is seen in, and of their steps.
 Windows = tuple[tuple[int, int], tuple[int, int]]
 
 
-class ExportGraph(nn.Module):
+class _Graph(nn.Module):
+    """What all graphs share: the network that they run, and what it computes in."""
+
+    # Of whatever class; its parts are the toolbox's.
+    model: Any
+    # What it computes in, but for the decoding of boxes, probabilities and resizing,
+    # for which bfloat16's eight bits are too few.
+    dtype: torch.dtype = torch.float32
+
+    def in_precision(self, precision: str) -> Self:
+        """The graph itself, or for ``'bf16'`` a copy that computes in bfloat16."""
+        if precision != 'bf16':
+            return self
+        # Buffers of the graph, as anchors, stay as they are.
+        found = copy.deepcopy(self)
+        found.dtype = torch.bfloat16
+        found.model.to(found.dtype)
+        return found
+
+    def narrow(self, inputs: Tensor) -> Tensor:
+        """An input in what the model computes in."""
+        # Where nothing is to be converted there is no operation.
+        return inputs if inputs.dtype == self.dtype else inputs.to(self.dtype)
+
+
+class ExportGraph(_Graph):
     """A network for pictures of one size.
 
     Args:
@@ -45,11 +73,6 @@ class ExportGraph(nn.Module):
     """
 
     task: str
-    # Of whatever class; its parts are the toolbox's.
-    model: Any
-    # What it computes in, but for the decoding of boxes, probabilities and resizing,
-    # for which bfloat16's eight bits are too few.
-    dtype: torch.dtype = torch.float32
 
     def __init__(
         self,
@@ -80,22 +103,9 @@ class ExportGraph(nn.Module):
         width, height = self.size
         return torch.zeros(self.batch, 3, height, width)
 
-    def in_precision(self, precision: str) -> ExportGraph:
-        """The graph itself, or for ``'bf16'`` a copy that computes in bfloat16."""
-        if precision != 'bf16':
-            return self
-        # Buffers of the graph, as anchors, stay as they are.
-        found = copy.deepcopy(self)
-        found.dtype = torch.bfloat16
-        found.model.to(found.dtype)
-        return found
-
     def features(self, image: Tensor) -> Any:
         """What the model's head takes, of normalised pictures, (N, 3, H, W)."""
-        # Where nothing is to be converted there is no operation.
-        if image.dtype != self.dtype:
-            image = image.to(self.dtype)
-        return self.model.extract_feat(image)
+        return self.model.extract_feat(self.narrow(image))
 
     def widen(self, found: Tensor) -> Tensor:
         """An output of the head in single precision."""
@@ -385,7 +395,7 @@ def _cover(spans: list[tuple[int, int]], length: int) -> Tensor:
     )
 
 
-class PlainGraph(nn.Module):
+class PlainGraph(_Graph):
     """Any module of one input, with its normalisation folded; see ``ExportGraph``.
 
     Args:
@@ -399,31 +409,18 @@ class PlainGraph(nn.Module):
     def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = shape
-        self.dtype = torch.float32
-        self.module = fuse_conv_bn(module)
+        self.model = fuse_conv_bn(module)
         self.eval().requires_grad_(False)
 
     def example(self) -> Tensor:
         """An input."""
         return torch.zeros(self.shape)
 
-    def in_precision(self, precision: str) -> PlainGraph:
-        """As :meth:`ExportGraph.in_precision`."""
-        if precision != 'bf16':
-            return self
-        found = copy.deepcopy(self)
-        found.dtype = torch.bfloat16
-        found.module.to(found.dtype)
-        return found
-
     def forward(self, x: Tensor) -> Tensor:
         """Runs the module; several outputs become one, (1, numbers)."""
-        # Where nothing is to be converted there is no operation.
-        if x.dtype != self.dtype:
-            x = x.to(self.dtype)
         found = [
             output if output.dtype != torch.bfloat16 else output.float()
-            for output in output_tensors(self.module(x))
+            for output in output_tensors(self.model(self.narrow(x)))
         ]
         if len(found) == 1:
             return found[0]

@@ -21,9 +21,7 @@ SPACE = get_space('v3_small', 'detection')
 
 @pytest.fixture(autouse=True)
 def record(tmp_path, monkeypatch):
-    path = tmp_path / 'record.json'
-    monkeypatch.setattr(whole_trainings, 'RECORD', path)
-    return path
+    monkeypatch.setattr(whole_trainings, 'RECORD', tmp_path / 'record.json')
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +82,7 @@ def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_trained_is_told_and_the_rest_is_kept(
-    config, tmp_path, monkeypatch, record
+    config, tmp_path, monkeypatch
 ):
     def train(edited, budget, work_dir):
         value = 0.5 if budget.seed else None
@@ -94,7 +92,7 @@ def test_what_cannot_be_trained_is_told_and_the_rest_is_kept(
     monkeypatch.setattr(whole_trainings, 'schedule_length', lambda config: 10)
     with pytest.raises(UserError, match='small, seed 0: the loss is nan'):
         whole_trainings.train_whole(dict(small=config), 2, Folder(tmp_path))
-    (row,) = whole_trainings.read_record(record).values()
+    (row,) = whole_trainings.read_record().values()
     known = (row['network'], row['seed'], row['accuracy'], row['config'])
     assert known == ('small', 1, 0.5, 'ssdlite_mnv3_small_demo')
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -60,6 +60,28 @@ def halve(format_name: str, source: Path, out: Path) -> None:
             missing.
     """
     import_module(f'{__name__}.{format_name}').halve(source, out)
+
+
+def reduce_precision(
+    format_name: str,
+    precision: str,
+    source: Path,
+    out: Path,
+    calibration: Callable[[], Sequence[np.ndarray]],
+) -> None:
+    """Writes a file of fewer bits: :func:`quantize` or :func:`halve`, by the precision.
+
+    Args:
+        format_name: As theirs.
+        precision: ``'int8'``, ``'fp16'`` or ``'bf16'``.
+        source: As theirs.
+        out: As theirs.
+        calibration: Gives the batches, if they are needed.
+    """
+    if precision == 'int8':
+        quantize(format_name, source, out, calibration())
+    else:
+        halve(format_name, source, out)
 
 
 def check_halves(weights: np.ndarray, source: Path) -> None:

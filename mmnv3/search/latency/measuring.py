@@ -23,7 +23,7 @@ from mmnv3.benchmark.clock import fast_us, time_turns
 from mmnv3.deploy.export import write_file
 from mmnv3.deploy.graph import ExportGraph, PlainGraph
 from mmnv3.deploy.info import PLAIN, RT_INFO, ModelInfo
-from mmnv3.deploy.quantization import halve, quantize
+from mmnv3.deploy.quantization import reduce_precision
 from mmnv3.deploy.runtime import (
     BACKENDS,
     Runtime,
@@ -328,12 +328,13 @@ def load_layer(layer: Layer, copies: int, bare: bool, execution: Execution) -> R
         suffix = file_suffix(execution.backend)
         source, made = (Path(folder) / f'{name}{suffix}' for name in ('fp32', 'made'))
         write(model, source, info.to_strings())
-        if execution.precision == 'int8':
-            quantize(format_name, source, made, [_noise(info.input_shape)])
-        elif execution.precision == 'fp16':
-            halve(format_name, source, made)
-        else:  # In bfloat16 a backend computes float files.
+        if execution.precision in ('fp32', 'bf16'):
+            # In bfloat16 a backend computes float files.
             return load_runtime(source, execution.threads, execution.precision)
+        batches = [_noise(info.input_shape)]
+        reduce_precision(
+            format_name, execution.precision, source, made, lambda: batches
+        )
         return load_runtime(made, execution.threads)
 
 

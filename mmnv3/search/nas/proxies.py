@@ -180,7 +180,8 @@ class ElasticProxy:
 
     @cached_property
     def _trained(self) -> ElasticModel:
-        """The model, with the weights that :meth:`train` left."""
+        """The model, with the weights that :meth:`train` leaves."""
+        self.train()
         model = ElasticModel(self.config, self.space)
         model.load_state_dict(read_checkpoint(self.work_dir / WEIGHTS).state)
         return model
@@ -191,7 +192,6 @@ class ElasticProxy:
         Raises:
             UserError: For a config that cannot be trained, with any network.
         """
-        self.train()
         parts = [
             tuple(batch[start : start + _NETWORKS])
             for start in range(0, len(batch), _NETWORKS)

@@ -134,7 +134,7 @@ def test_networks_of_equal_overhead_are_told_apart(
     monkeypatch.setattr(
         measuring,
         'time_networks',
-        lambda graphs, *_: [12.0 * graph.module[0].out_channels for graph in graphs],
+        lambda graphs, *_: [12.0 * graph.model[0].out_channels for graph in graphs],
     )
     for module in modules:
         measure_networks(table, [module], Size(8, 8), path)
