@@ -47,6 +47,7 @@ from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.search import NASSettings
 from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
+from mmnv3.search.netadapt.search import step_name
 from studies.page import markdown_table, write_page
 from studies.plots import name_point, new_figure
 from studies.whole_trainings import (
@@ -112,28 +113,37 @@ def _multipliers(config: Config) -> Iterator[tuple[str, str, NetSpec]]:
         yield MULTIPLIER, f'×{width:g}', uniform(network, width).spec
 
 
-def _searched(
-    config: Config, folder: Folder, samples: int, space: str, ray: str | None
+def _adapted(
+    config: Config, folder: Folder, ray: str | None
 ) -> Iterator[tuple[str, str, NetSpec]]:
-    """What the searches find; the first multiplier, the seed, is trained by then."""
-    console = Console()
-    length = schedule_length(config)
+    """What NetAdapt finds; the first multiplier, the seed, is trained by then."""
     model = build_model(config)
     model.load_state_dict(folder.read_weights(weights_file(_SEED)))
+    way = Folder(folder.path / 'netadapt')
+    # The way to the fastest passes by the others.
+    plan = NetAdaptPlan(
+        None,
+        f'{min(NETADAPT):g}',
+        Budget(max(_LEAST, schedule_length(config) // _SHARE), 0.1),
+        way.path,
+        compare_width=False,
+        ray=ray,
+    )
+    steps = adapt_config(model, plan, Console())
+    seed_us = _price_us(config)
     for part in NETADAPT:
-        place = folder.path / f'netadapt_{part:g}'
-        plan = NetAdaptPlan(
-            None,
-            f'{part:g}',
-            Budget(max(_LEAST, length // _SHARE), 0.1),
-            place,
-            compare_width=False,
-            ray=ray,
+        number = next(
+            step.number for step in steps if step.winner.latency_us <= part * seed_us
         )
-        adapt_config(model, plan, console)
-        yield 'NetAdapt', f'{part:g}', load_spec(place / 'found.json')
-    table, _ = search_table(None, Execution())
-    seed_us = config_price(config, table)(config_network(config).spec)
+        spec = way.read_spec(f'{step_name(number)}/spec.json')
+        yield 'NetAdapt', f'{part:g}', spec
+
+
+def _sampled(
+    config: Config, folder: Folder, samples: int, space: str, ray: str | None
+) -> Iterator[tuple[str, str, NetSpec]]:
+    """What NAS finds."""
+    seed_us = _price_us(config)
     for part in NAS:
         place = folder.path / f'nas_{part:g}'
         # A constraint: the comparison is at one latency.
@@ -143,13 +153,19 @@ def _searched(
         plan = NASPlan(
             space,
             None,
-            Budget(length),
+            Budget(schedule_length(config)),
             place,
             ray=ray,
             trainings=folder.path / 'elastic',
         )
-        search_config(config, settings, plan, console)
+        search_config(config, settings, plan, Console())
         yield 'NAS', f'{part:g}', load_spec(place / 'best.json')
+
+
+def _price_us(config: Config) -> float:
+    """What a config's own network takes by the table that is kept."""
+    table, _ = search_table(None, Execution())
+    return config_price(config, table)(config_network(config).spec)
 
 
 def _file(how: str, name: str) -> str:
@@ -194,7 +210,8 @@ def run(
             found.append((*key, tuple(values[_file(*key)]), each))
 
     train(_multipliers(config))
-    train(list(_searched(config, folder, samples, space, ray)))
+    train(_adapted(config, folder, ray))
+    train(_sampled(config, folder, samples, space, ray))
     size = input_size(config)
     times_us = time_networks(
         [

@@ -1,11 +1,13 @@
 """The study of the searches; only searching, training and timing are left out."""
 
+from dataclasses import replace
+
 import pytest
 
 from mmnv3.arch import load_spec, save_spec
 from mmnv3.engine.config import read_config
 from mmnv3.search.configs import build, config_network
-from mmnv3.search.netadapt.proposals import narrowest
+from mmnv3.search.netadapt.search import FinishedStep, Point
 from mmnv3.search.trial import Trial
 from studies import search_frontier, whole_trainings
 from studies.search_frontier import MULTIPLIER, Entry, multiplier_accuracy, table_of
@@ -43,11 +45,18 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
         accuracy = oracle_accuracy(spec) + budget.seed / 1e3
         return Trial('coco/bbox_mAP', accuracy, state=state)
 
+    full_us = oracle_latency(seed.spec)
+
     def adapt(model, plan, console):
         searched.append(plan.target)
         assert model.state_dict().keys() == state.keys()
-        plan.work_dir.mkdir(parents=True, exist_ok=True)
-        save_spec(narrowest(seed).spec, plan.work_dir / 'found.json')
+        steps = [FinishedStep(0, Point('seed', full_us, 0.6))]
+        for number, part in enumerate((0.9, 0.8, 0.75, 0.69, 0.55), 1):
+            place = plan.work_dir / f'step_{number:02}'
+            place.mkdir(parents=True, exist_ok=True)
+            save_spec(replace(seed.spec, name=f'step{number}'), place / 'spec.json')
+            steps.append(FinishedStep(number, Point('', part * full_us, 0.5)))
+        return steps
 
     def search(config, settings, plan, console):
         searched.append(settings.reward.target_us)
@@ -74,9 +83,10 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
         search_frontier.main([config_file, '--out', str(out)])
         # Six multipliers, three by NetAdapt and two by NAS, two seeds each.
         assert len(trained) == 22
-    assert searched[:3] == ['0.85', '0.7', '0.55']
-    full_us = oracle_latency(seed.spec)
-    assert searched[3:5] == [full_us, pytest.approx(0.7 * full_us)]
+    # One way passes by three latencies, of which each takes the first network within.
+    assert searched[:3] == ['0.55', full_us, pytest.approx(0.7 * full_us)]
+    names = [spec.name for spec in trained[12:18:2]]
+    assert names == ['step2', 'step4', 'step5']
     page = (out / 'frontier.md').read_text()
     assert page.count('| NetAdapt') == 3 and page.count('| NAS') == 2
     assert (out / 'frontier.png').stat().st_size > 1000
