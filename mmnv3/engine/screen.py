@@ -292,14 +292,17 @@ def summary(runner: Runner, seconds: float) -> list[str]:
         ('predict', config, 'PICTURES', '--checkpoint', checkpoint, '--out', 'drawn'),
         ('export', config, checkpoint, '--format', 'onnx', '--out', 'model.onnx'),
     )
-    return [
-        *lines,
-        'next:',
-        *(
-            f'  python -m mmnv3 {tool} {shlex.join(map(str, arguments))}'
-            for tool, *arguments in commands
-        ),
-    ]
+    return [*lines, *next_commands(*commands)]
+
+
+def next_commands(*commands: Sequence[object]) -> list[str]:
+    """Lines that say what to run next, as a shell takes it.
+
+    Args:
+        commands: Of each the tool and its arguments.
+    """
+    lines = (shlex.join(map(str, command)) for command in commands)
+    return ['next:', *(f'  python -m mmnv3 {line}' for line in lines)]
 
 
 def _last(work_dir: str) -> str | None:

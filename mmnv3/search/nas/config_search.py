@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 
+from mmnv3.engine.screen import next_commands
 from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.measuring import counting_bar, search_table
@@ -128,7 +129,7 @@ def search_config(
             partial.write_text(written.dump(), encoding='utf-8')
         path = plan.work_dir / 'best_config.py'
         console.print(f'best network: {found}\nits config: {path}\nplot: {plot}')
-        console.print(f'next:\n  python -m mmnv3 train {path}', soft_wrap=True)
+        console.print(*next_commands(('train', path)), sep='\n', soft_wrap=True)
         return samples
 
 

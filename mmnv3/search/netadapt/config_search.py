@@ -21,6 +21,7 @@ from torch import nn
 
 from mmnv3.arch import load_spec
 from mmnv3.deploy.runtime import BACKENDS, FORMATS
+from mmnv3.engine.screen import next_commands
 from mmnv3.files import only_process
 from mmnv3.search.configs import Budget, config_network, with_spec
 from mmnv3.search.folder import Folder, identify
@@ -242,24 +243,21 @@ def _finish(
                 f'{metric_name(config)} {value:.4g} on the validation set'
             )
     else:
-        console.print(
-            f'next:\n  python -m mmnv3 train {found}\n'
-            f'  {_export_command(found, table.execution)}',
-            soft_wrap=True,
+        following = next_commands(
+            ('train', found), _export_command(found, table.execution)
         )
+        console.print(*following, sep='\n', soft_wrap=True)
     return steps
 
 
-def _export_command(config: Path, execution: Execution) -> str:
+def _export_command(config: Path, execution: Execution) -> list[object]:
     """Writes the file that was priced."""
     name = BACKENDS[execution.backend] or 'pytorch'
     out = config.with_suffix(FORMATS[name].suffixes[0])
     precision = execution.precision
-    told = f' --precision {precision}' * (precision != 'fp32')
-    return (
-        f'python -m mmnv3 export {config} {config.with_suffix(".pth")} --format {name}'
-        f'{told} --out {out}'
-    )
+    told = ['--precision', precision] if precision != 'fp32' else []
+    weights = config.with_suffix('.pth')
+    return ['export', config, weights, '--format', name, *told, '--out', out]
 
 
 def _print_way(

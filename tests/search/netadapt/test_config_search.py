@@ -111,7 +111,7 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     model = build_model(str(detection_config))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    folder, console = tmp_path / 'work', Console(file=io.StringIO(), width=400)
+    folder, console = tmp_path / 'my work', Console(file=io.StringIO(), width=400)
     plan = NetAdaptPlan(
         None, '0.98', Budget(1), folder, distill=True, execution=Execution('pytorch')
     )
@@ -124,9 +124,10 @@ def test_a_config_a_checkpoint_and_a_latency_are_enough(
     assert steps[-1].winner.latency_us <= 0.98 * steps[0].winner.latency_us
     told = re.search(r'turns on this machine: the seed (\S+) ms, found (\S+)', text)
     assert float(told[2]) < float(told[1])
-    assert f'python -m mmnv3 train {folder}/found.py' in text
+    # As a shell takes them.
+    assert f"python -m mmnv3 train '{folder}/found.py'\n" in text
     # The file that was priced.
-    assert f'{folder}/found.pth --format pytorch --out {folder}/found.pt2' in text
+    assert f"'{folder}/found.pth' --format pytorch --out '{folder}/found.pt2'" in text
     # The teacher goes where the folder goes.
     (hook,) = [
         hook
