@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import random
+import re
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -48,6 +49,7 @@ _TIMES = ('begin', 'end', 'T_max', 'step_size', 'milestones', 'total_steps')
 # mmdet's own, where a config names none.
 _DET_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
+_BLOCK = re.compile(r'block(\d+)')
 _COUNTER = itertools.count()
 
 
@@ -157,6 +159,19 @@ def _same_place(old: NetSpec, new: NetSpec, name: str, output_stride: int) -> st
         f'out_taps names {name!r} at stride {tap.reduction}, where the space has no '
         'blocks'
     )
+
+
+def numbered_blocks(config: Config) -> int:
+    """How many blocks, from the first, a config knows by their numbers.
+
+    Names of taps do, numbers of taps all, and layers that are frozen.
+    """
+    backbone = config.model.backbone
+    if backbone.get('out_indices') is not None:
+        return len(config_network(config).spec.blocks)
+    names = map(_BLOCK.match, backbone.get('out_taps') or ())
+    numbers = [int(name[1]) for name in names if name]
+    return max(0, backbone.get('frozen_stages', -1), *numbers)
 
 
 def beside_config(name: str) -> str:

@@ -13,6 +13,7 @@ from mmnv3.search.configs import (
     config_network,
     dataset_length,
     held_out_indices,
+    numbered_blocks,
     short_config,
     with_sampled_spec,
     with_spec,
@@ -108,6 +109,16 @@ def test_taps_by_index_are_refused():
     spec = get_space('small').decode((0,) * 30)
     with pytest.raises(UserError, match=r'out_indices=\(3, 5\) counts .*; name'):
         with_sampled_spec(config, spec)
+
+
+def test_blocks_that_a_config_knows_by_number(read):
+    assert numbered_blocks(read('ssdlite_mnv3_small_demo')) == 0
+    segmentation = read('lraspp_mnv3_small_camvid')
+    assert numbered_blocks(segmentation) == 3
+    segmentation.model.backbone.frozen_stages = 5
+    assert numbered_blocks(segmentation) == 5
+    segmentation.model.backbone.update(out_taps=None, out_indices=(2, 8))
+    assert numbered_blocks(segmentation) == 11
 
 
 def test_the_held_out_pictures_are_of_the_training_set_and_not_trained_on(tiny_config):

@@ -23,7 +23,12 @@ from mmnv3.arch import load_spec
 from mmnv3.deploy.runtime import BACKENDS, FORMATS
 from mmnv3.engine.screen import next_commands
 from mmnv3.files import only_process
-from mmnv3.search.configs import Budget, config_network, with_spec
+from mmnv3.search.configs import (
+    Budget,
+    config_network,
+    numbered_blocks,
+    with_spec,
+)
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.config_models import ConfigModel
 from mmnv3.search.latency.measuring import BUSY, measure_models, search_table
@@ -149,6 +154,7 @@ def adapt_config(
             plan.work_dir,
             plan.delta or max(_LEAST_DELTA, (1 - target_us / seed_us) / _STEPS),
             plan.criterion,
+            numbered_blocks(config),
             identity,
             plan.ray,
             bar.console.print,
@@ -187,7 +193,7 @@ def _foretell(task: NetAdaptTask, scoring: float) -> str:
     cut_us = task.delta * seed_us
     # A sum of so many hundredths may be a little more in binary.
     steps = math.ceil((seed_us - task.target_us) / cut_us - 1e-6)
-    number = len(list(proposals(task.seed, task.price, cut_us)))
+    number = len(list(proposals(task.seed, task.price, cut_us, task.numbered)))
     each = scoring + task.budget.iterations * iteration
     return (
         f'{ms(seed_us)} to {ms(task.target_us)}: at most {steps} steps of up to '

@@ -1,7 +1,9 @@
 """What a step of NetAdapt may do to a network (Section 4.2 of the paper).
 
 It may shrink any one expansion, or the bottleneck in all blocks that share it, so that
-their residuals stay. Everything is an edit of the table; nothing here knows weights.
+their residuals stay. It may also, which the paper's does not, leave out a block that
+adds to its input: widths alone do not make a network of as many layers fast. Everything
+is an edit of the table; nothing here knows weights.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Proposal:
     """A network that a step may end with.
 
     Args:
-        name: What is changed, as ``'block4 expand 96 → 72'``.
+        name: What is changed, as ``'block4 expand 96 → 72'`` or ``'block5 removed'``.
         network: The network.
         latency_us: Its price.
     """
@@ -109,17 +111,57 @@ def edits(network: Network) -> list[Edit]:
     ]
 
 
-def proposals(network: Network, price: Price, cut_us: float) -> Iterator[Proposal]:
-    """Shrinks one width after the other as little as cuts enough.
+def removable(network: Network, numbered: int = 0) -> list[int]:
+    """The blocks that can be left out, since they add to their input.
+
+    Of equal blocks in a row the last stands for all.
+
+    Args:
+        network: The network.
+        numbered: Blocks, from the first, that stay, since others know them, or those
+            before them, by their numbers.
+
+    Returns:
+        Their numbers, from 1.
+    """
+    plans = [*network.plans(), None]
+    return [
+        number
+        for number, (plan, following) in enumerate(zip(plans, plans[1:]), 1)
+        if plan
+        and plan.residual
+        and number > numbered
+        and not (following and following.residual and following.spec == plan.spec)
+    ]
+
+
+def without_block(network: Network, number: int) -> Network:
+    """A network without a block, whose input goes to the next one.
+
+    Args:
+        network: The network.
+        number: Of the block, from 1; see :func:`removable`.
+    """
+    blocks = list(network.spec.blocks)
+    del blocks[number - 1]
+    return replace(network, spec=replace(network.spec, blocks=tuple(blocks)))
+
+
+def proposals(
+    network: Network, price: Price, cut_us: float, numbered: int = 0
+) -> Iterator[Proposal]:
+    """Shrinks one width after the other as little as cuts enough, and removes blocks.
 
     Args:
         network: The network.
         price: Of networks, neck and head included: C4 is an expansion that feeds them.
         cut_us: Microseconds to cut at least; the paper's δ.
+        numbered: See :func:`removable`.
 
     Yields:
         For every expansion and every shared bottleneck the network with the largest
-        multiple of 8 there that is ``cut_us`` faster, where there is one.
+        multiple of 8 there that is ``cut_us`` faster, where there is one; and without
+        each block that can be left out, where that is enough.
     """
     limit_us = price(network.spec) - cut_us
     for edit in edits(network):
@@ -129,6 +171,11 @@ def proposals(network: Network, price: Price, cut_us: float) -> Iterator[Proposa
             yield Proposal(
                 f'{edit} {edit.width} → {width}', edited, float(price(edited.spec))
             )
+    for number in removable(network, numbered):
+        shorter = without_block(network, number)
+        latency_us = float(price(shorter.spec))
+        if latency_us <= limit_us:
+            yield Proposal(f'block{number} removed', shorter, latency_us)
 
 
 def _widths(edit: Edit, network: Network) -> list[int]:
@@ -170,8 +217,15 @@ def _largest(edit: Edit, network: Network, price: Price, limit_us: float) -> int
     return widths[low]
 
 
-def narrowest(network: Network) -> Network:
-    """The network that is left when nothing more can be shrunk."""
+def narrowest(network: Network, numbered: int | None = None) -> Network:
+    """The network that is left when nothing more can be shrunk.
+
+    Args:
+        network: The network.
+        numbered: See :func:`removable`; for None no block is left out.
+    """
+    while numbered is not None and (numbers := removable(network, numbered)):
+        network = without_block(network, numbers[-1])
     # Bottlenecks first: expansions have to stay above them.
     for kind in ('bottleneck', 'expand'):
         for edit in edits(network):

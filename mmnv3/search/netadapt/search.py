@@ -122,6 +122,8 @@ class NetAdaptTask:
         delta: What a step cuts at least, as a fraction of the seed's latency; the
             paper's 0.01.
         criterion: One of :data:`CRITERIA`.
+        numbered: Blocks that are not left out; see
+            :func:`mmnv3.search.netadapt.proposals.removable`.
         conditions: What else the outcome depends on, as data and table.
         ray: See :func:`mmnv3.search.pool.run_jobs`.
         report: Gets a line whenever something is done.
@@ -139,6 +141,7 @@ class NetAdaptTask:
     work_dir: Path
     delta: float = 0.01
     criterion: str = 'ratio'
+    numbered: int = 0
     conditions: Mapping[str, Any] = field(default_factory=dict)
     ray: str | None = None
     report: Callable[[str], Any] = print
@@ -156,7 +159,7 @@ class NetAdaptTask:
         for name, tensor in self.state.items():
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())
         # Two prices tell one table, and one size of picture, from another.
-        ends = dict(seed=self.seed, narrowest=narrowest(self.seed))
+        ends = dict(seed=self.seed, narrowest=narrowest(self.seed, self.numbered))
         return dict(
             search='netadapt',
             target_us=round(self.target_us, 3),
@@ -192,7 +195,7 @@ def check(task: NetAdaptTask) -> None:
             f'the target of {ms(task.target_us)} is already met: {name} takes '
             f'{ms(latency_us)}; choose a lower one'
         )
-    least_us = task.price(narrowest(task.seed).spec)
+    least_us = task.price(narrowest(task.seed, task.numbered).spec)
     if task.target_us < least_us:
         raise UserError(
             f'the target of {ms(task.target_us)} cannot be reached: with all widths at '
@@ -351,7 +354,7 @@ def _propose(
         ]
     asked_us, least_us = cut_us, cut_us * _LEAST_CUT
     # Near the end no single width may hold so much any more.
-    while not (found := list(proposals(network, task.price, cut_us))):
+    while not (found := list(proposals(network, task.price, cut_us, task.numbered))):
         cut_us /= 2
         if cut_us < least_us:
             raise UserError(

@@ -1,12 +1,14 @@
 """A cut network inherits the weights of the one it is cut from.
 
 Of every width that shrank the channels with the largest filters stay (NetAdapt: the
-largest L2 norm), in their order; whatever reads or writes those channels follows. Where
-nothing was cut, nothing changes.
+largest L2 norm), in their order; whatever reads or writes those channels follows. Of a
+block that is left out nothing stays but what it added to. Where nothing was cut,
+nothing changes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -29,7 +31,7 @@ from mmnv3.search.configs import (
     set_taps,
     with_spec,
 )
-from mmnv3.search.netadapt.proposals import groups
+from mmnv3.search.netadapt.proposals import groups, removable, without_block
 
 # A set of channels that layers share, by the name of the first layer that makes it:
 # 'stem', 'block3.expand', 'block3.se.reduce', 'block3.project', 'last'.
@@ -37,6 +39,7 @@ Space = str
 # The spaces of a tensor's dimensions; None for one that is never cut.
 Axes = tuple[Space | None, ...]
 _BACKBONE = 'backbone.'
+_BLOCK = re.compile(r'backbone\.block(\d+)')
 
 
 def inherit(
@@ -48,7 +51,8 @@ def inherit(
         config: The seed's config, or one of any network cut from it.
         state: All weights of the model with the old network.
         old: The network they are of.
-        new: One with the same layers of the same or smaller widths.
+        new: One with the same layers of the same or smaller widths, or without one
+            block.
 
     Returns:
         All weights of the model with the new network.
@@ -56,6 +60,9 @@ def inherit(
     Raises:
         UserError: When the networks do not fit each other.
     """
+    if len(new.spec.blocks) < len(old.spec.blocks):
+        removed = _removed_block(old, new)
+        old, state = without_block(old, removed), _without_block(state, removed)
     axes = {**_backbone_axes(old, state), **_consumer_axes(config, state, old)}
     kept = _kept_channels(state, old, new)
     cut = {}
@@ -66,6 +73,31 @@ def inherit(
         cut[name] = tensor.clone()
     _check(config, new.spec, cut)
     return cut
+
+
+def _removed_block(old: Network, new: Network) -> int:
+    """The block of one network that another lacks; of equal ones the last."""
+    for number in reversed(removable(old)):
+        if without_block(old, number).spec.blocks == new.spec.blocks:
+            return number
+    raise UserError(
+        f'{new.spec.name!r} has {len(new.spec.blocks)} blocks and '
+        f'{old.spec.name!r} {len(old.spec.blocks)}; weights are inherited by '
+        'narrower networks, or without one block'
+    )
+
+
+def _without_block(state: Mapping[str, Tensor], removed: int) -> dict[str, Tensor]:
+    """The weights without those of a block, and the later blocks by their numbers."""
+    kept = {}
+    for name, tensor in state.items():
+        found = _BLOCK.match(name)
+        number = int(found[1]) if found else 0
+        if found and number > removed:
+            name = f'{_BACKBONE}block{number - 1}{name[found.end() :]}'
+        if number != removed:
+            kept[name] = tensor
+    return kept
 
 
 def seed_state(config: Config, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,8 +3,15 @@
 import pytest
 
 from mmnv3.arch import ZOO, Network, get_spec
-from mmnv3.search.netadapt.proposals import Edit, edits, groups, narrowest, proposals
-from tests.search.netadapt.oracle import madds
+from mmnv3.search.netadapt.proposals import (
+    Edit,
+    edits,
+    groups,
+    narrowest,
+    proposals,
+    removable,
+)
+from tests.search.netadapt.oracle import block_madds, madds
 
 NETS = [
     ('small', None, 32),
@@ -36,7 +43,7 @@ def test_proposals_keep_multiples_of_8_layers_and_residuals(arch, tail, output_s
     network = Network(get_spec(arch, tail=tail), output_stride)
     spec = network.spec
     cut = 0.01 * madds(spec)
-    found = list(proposals(network, madds, cut))
+    found = list(proposals(network, madds, cut, numbered=len(spec.blocks)))
     assert found
     for proposal in found:
         new = proposal.network
@@ -103,8 +110,35 @@ def test_squeeze_and_excite_follows_its_rule():
     assert [plan.se_hidden for plan in narrow.plans()][4] == 8
 
 
+def test_blocks_that_add_to_their_input_can_be_left_out():
+    network = Network(get_spec('small'))
+    blocks = network.spec.blocks
+    # Of the equal 5 and 6, and 10 and 11, the last one.
+    assert removable(network) == [3, 6, 8, 11]
+    assert removable(network, numbered=6) == [8, 11]
+    assert removable(Network(get_spec('v1'))) == []
+    found = {
+        p.name: p for p in proposals(network, madds, 0.01 * madds(network.spec), 3)
+    }
+    assert [name for name in found if name.endswith('removed')] == [
+        'block6 removed',
+        'block8 removed',
+        'block11 removed',
+    ]
+    shorter = found['block8 removed']
+    assert shorter.network.spec.blocks == (*blocks[:7], *blocks[8:])
+    assert shorter.latency_us == madds(network.spec) - block_madds(network.spec)[8]
+    # One that saves less than a step has to is no proposal.
+    assert not any(
+        p.name == 'block3 removed'
+        for p in proposals(network, madds, 2 * block_madds(network.spec)[3])
+    )
+    least = narrowest(network, numbered=3)
+    assert len(least.spec.blocks) == 6 and removable(least, 3) == []
+
+
 @pytest.mark.parametrize('arch', ['small', 'large', 'v2', 'mnasnet_a1'])
 def test_when_nothing_more_can_be_shrunk_there_is_no_proposal(arch):
     least = narrowest(Network(ZOO[arch]))
     assert structure(least) == structure(Network(ZOO[arch]))
-    assert list(proposals(least, madds, 1)) == []
+    assert list(proposals(least, madds, 1, numbered=len(least.spec.blocks))) == []

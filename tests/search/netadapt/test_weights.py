@@ -8,9 +8,14 @@ from mmengine.config import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnv3.errors import UserError
-from mmnv3.search.configs import build, config_network, with_spec
+from mmnv3.search.configs import build, config_network, numbered_blocks, with_spec
 from mmnv3.search.netadapt.comparison import uniform
-from mmnv3.search.netadapt.proposals import edits, proposals
+from mmnv3.search.netadapt.proposals import (
+    edits,
+    proposals,
+    removable,
+    without_block,
+)
 from mmnv3.search.netadapt.weights import inherit
 from tests.search.netadapt.oracle import madds
 
@@ -72,7 +77,9 @@ def test_a_cut_of_silent_channels_changes_no_output(task):
     """All that reads or writes a channel follows, in backbone, neck and head."""
     config, model = task
     network = config_network(config)
-    found = list(proposals(network, madds, 0.01 * madds(network.spec)))
+    # Blocks stay.
+    blocks = len(network.spec.blocks)
+    found = list(proposals(network, madds, 0.01 * madds(network.spec), blocks))
     # One of each kind; those that feed a tap among them.
     for proposal in {p.name.split()[1]: p for p in found}.values():
         state = {k: v.clone() for k, v in model.state_dict().items()}
@@ -86,6 +93,34 @@ def test_a_cut_of_silent_channels_changes_no_output(task):
                 compared += 1
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
         assert compared
+
+
+def test_a_block_that_adds_nothing_can_be_left_out(task):
+    config, model = task
+    network = config_network(config)
+    numbers = removable(network, numbered_blocks(config))
+    assert numbers
+    for number in numbers[:1] + numbers[-1:]:
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        for name in ('weight', 'bias'):
+            state[f'backbone.block{number}.project.bn.{name}'].zero_()
+        full = load(config, state)
+        new = without_block(network, number)
+        assert len(new.spec.blocks) == len(network.spec.blocks) - 1
+        shorter = inherit(config, state, network, new)
+        cut = load(with_spec(config, new.spec), shorter)
+        pairs = list(zip(outputs(full), outputs(cut), strict=True))
+        assert pairs and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_two_blocks_at_once_are_refused(task):
+    config, model = task
+    network = config_network(config)
+    new = network
+    for _ in range(2):
+        new = without_block(new, removable(new)[-1])
+    with pytest.raises(UserError, match='narrower networks, or without one block'):
+        inherit(config, model.state_dict(), network, new)
 
 
 def silence(state, old, new) -> None:
