@@ -247,10 +247,28 @@ def _quiet_runner(config: Config, hook: Hook) -> Iterator[Runner]:
             runner.register_hook(hook)
             yield runner
         finally:
+            _end_workers(runner)
             # The logger stays mmengine's current one, and would write to closed files.
             for handler in list(runner.logger.handlers):
                 runner.logger.removeHandler(handler)
                 handler.close()
+
+
+def _end_workers(runner: Runner) -> None:
+    """Ends the processes that load data.
+
+    Left to the garbage collector, as what a Runner holds is, each takes five seconds
+    of the next training: the collector closes their queues before the loader can send
+    the word to end (PyTorch's ``_MultiProcessingDataLoaderIter``), and waits.
+    """
+    for loop in (runner._train_loop, runner._val_loop):
+        loader = getattr(loop, 'dataloader', None)
+        # mmengine's endless iterator has one that PyTorch's loader may not keep.
+        endless = getattr(loop, 'dataloader_iterator', None)
+        for holder, name in ((loader, '_iterator'), (endless, '_iterator')):
+            end = getattr(getattr(holder, name, None), '_shutdown_workers', None)
+            if end:
+                end()
 
 
 def _judge(

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import multiprocessing
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,16 @@ def test_an_edited_network_is_trained_and_scored(tiny_config, tmp_path, capfd):
     ]
     assert scored[0].value == scored[1].value == pytest.approx(trial.value, abs=1e-6)
     assert all(torch.equal(scored[0].state[k], v) for k, v in trial.state.items())
+
+
+@pytest.mark.parametrize('tiny_config', ['mmdet'], indirect=True)
+def test_no_process_that_loads_data_is_left_behind(tiny_config, tmp_path):
+    """The garbage collector would wait five seconds for each."""
+    before = set(multiprocessing.active_children())
+    for name in ('train_dataloader', 'val_dataloader'):
+        tiny_config[name].update(num_workers=1, persistent_workers=True)
+    train_and_score(tiny_config, Budget(2, held_out=0.25), tmp_path)
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_a_loss_that_is_not_a_number_is_a_result(tiny_config, tmp_path):

@@ -58,8 +58,9 @@ from mmnv3.search.trial import Trial, metric_name, train_and_score
 
 # The paper's δ, and steps of about which a search is where none is asked for.
 _LEAST_DELTA, _STEPS = 0.01, 10
-# By which the time of a search is foretold.
-_TRIAL_ITERATIONS = 8
+# Of the two trainings by which the time of a search is foretold: their difference is
+# what iterations take, and the rest what every training takes.
+_TRIAL_ITERATIONS = 2, 10
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def adapt_config(
             plan.ray,
             bar.console.print,
             lambda part: bar.update(shown, completed=part, visible=True),
-            lambda seconds: console.print(_foretell(task, seconds)),
+            lambda: console.print(_foretell(task)),
         )
         check(task)
         with task.folder.alone():
@@ -176,30 +177,35 @@ def _open_table(model: nn.Module, plan: NetAdaptPlan) -> LatencyTable:
     return table
 
 
-def _foretell(task: NetAdaptTask, scoring: float) -> str:
-    """Says how long a search will take, by a short training of its seed.
-
-    Args:
-        task: The search.
-        scoring: Seconds that scoring a network takes.
-    """
-    budget = replace(task.budget, iterations=_TRIAL_ITERATIONS)
+def _foretell(task: NetAdaptTask) -> str:
+    """Says how long a search will take, by two short trainings of its seed."""
     log = task.work_dir / 'seed' / 'log'
-    training = run_alone(
-        task, Cut(task.seed, task.seed, task.state, budget, log)
-    ).seconds
-    iteration = max(0.0, training - scoring) / _TRIAL_ITERATIONS
+    shorter, longer = (
+        run_alone(
+            task,
+            Cut(
+                task.seed,
+                task.seed,
+                task.state,
+                replace(task.budget, iterations=iterations),
+                log,
+            ),
+        ).seconds
+        for iterations in _TRIAL_ITERATIONS
+    )
+    few, many = _TRIAL_ITERATIONS
+    iteration = max(0.0, longer - shorter) / (many - few)
+    each = max(0.0, shorter + (task.budget.iterations - few) * iteration)
     seed_us = task.price(task.seed.spec)
     cut_us = task.delta * seed_us
     # A sum of so many hundredths may be a little more in binary.
     steps = math.ceil((seed_us - task.target_us) / cut_us - 1e-6)
     number = len(list(proposals(task.seed, task.price, cut_us, task.numbered)))
-    each = scoring + task.budget.iterations * iteration
     return (
         f'{ms(seed_us)} to {ms(task.target_us)}: at most {steps} steps of up to '
         f'{number} proposals, {task.budget.iterations} iterations each; about '
-        f'{_duration(steps * number * each)} one after the other, by {iteration:.2f} s '
-        'an iteration, measured now'
+        f'{_duration(steps * number * each)} one after the other, by {each:.0f} s '
+        'a proposal, measured now'
     )
 
 

@@ -129,7 +129,7 @@ class NetAdaptTask:
         report: Gets a line whenever something is done.
         advance: Gets what part of the latency is cut, 0 to 1, whenever a proposal was
             trained, as if every step cut what it has to at least.
-        scored: Gets the seconds that scoring the seed took, when a search begins.
+        begun: Called when a search begins, and not when it goes on.
     """
 
     seed: Network
@@ -146,7 +146,7 @@ class NetAdaptTask:
     ray: str | None = None
     report: Callable[[str], Any] = print
     advance: Callable[[float], Any] = field(default=lambda part: None)
-    scored: Callable[[float], Any] = field(default=lambda seconds: None)
+    begun: Callable[[], Any] = field(default=lambda: None)
 
     @property
     def folder(self) -> Folder:
@@ -322,7 +322,7 @@ def _score_seed(task: NetAdaptTask) -> Point:
         point = Point('seed', task.price(task.seed.spec), trial.value)
         # Its weights are known.
         write_point(task.folder, 'seed/score', point, replace(trial, state=None))
-        task.scored(trial.seconds)
+        task.begun()
     if point.accuracy is None:
         raise task.folder.damaged('seed/score.json', 'it holds no accuracy')
     return point
