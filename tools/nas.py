@@ -27,7 +27,7 @@ from mmnv3.search.latency.table import Execution
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.proxies import ELASTIC, PROXIES
 from mmnv3.search.nas.reward import EXPONENTS, make_reward
-from mmnv3.search.nas.search import NASSettings
+from mmnv3.search.nas.search import EVOLUTION, STRATEGIES, NASSettings
 from mmnv3.search.nas.space import SPACES
 from mmnv3.search.target import add_search_options, parse_latency
 
@@ -65,7 +65,15 @@ def _parser() -> argparse.ArgumentParser:
         '--batch-size',
         type=arguments.count,
         default=10,
-        help='networks between two updates of the controller (%(default)s)',
+        help='networks that are drawn before anything is learnt from them '
+        '(%(default)s)',
+    )
+    parser.add_argument(
+        '--strategy',
+        choices=STRATEGIES,
+        default=EVOLUTION,
+        help='what draws networks: evolution, of those within the target only, or a '
+        "controller that PPO trains, the paper's way (%(default)s)",
     )
     parser.add_argument(
         '--iters',
@@ -100,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.samples,
         args.batch_size,
         args.seed,
+        args.strategy,
     )
     config = read_config(args.config, args.cfg_options)
     iterations = args.iters or (

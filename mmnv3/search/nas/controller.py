@@ -129,6 +129,15 @@ class PPO:
         self.baseline: float | None = None
         self.variance = 0.0
 
+    def sample(self, count: int, generator: torch.Generator) -> list[tuple[int, ...]]:
+        """Draws token sequences as the controller has it.
+
+        Args:
+            count: How many.
+            generator: Of everything random.
+        """
+        return list(map(tuple, self.controller.sample(count, generator).tolist()))
+
     def update(self, tokens: Sequence[Sequence[int]], rewards: Sequence[float]) -> None:
         """Learns from a batch.
 

@@ -1,4 +1,4 @@
-"""The sample-evaluate-update loop (MnasNet, Section 4.2).
+"""The sample-evaluate-update loop (MnasNet, Section 4.2), for any strategy.
 
 A search leaves, and continues from::
 
@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,6 +23,7 @@ from mmnv3.errors import UserError
 from mmnv3.json_files import is_number
 from mmnv3.search.folder import Folder
 from mmnv3.search.nas.controller import PPO, Controller, PPOSettings
+from mmnv3.search.nas.evolution import Evolution
 from mmnv3.search.nas.reward import Reward
 from mmnv3.search.nas.space import Space, Tokens
 from mmnv3.search.target import Price, ms
@@ -131,6 +132,26 @@ class Outcome:
 Evaluate = Callable[[Sequence[Tokens]], Iterator[tuple[int, Outcome]]]
 
 
+class Strategy(Protocol):
+    """Draws networks, and learns from what they were worth."""
+
+    def sample(self, count: int, generator: torch.Generator) -> list[Tokens]:
+        """Draws so many."""
+
+    def update(self, tokens: Sequence[Tokens], rewards: Sequence[float]) -> None:
+        """Learns from finite rewards, one for each."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that it goes on from."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from it; raises anything when it is damaged."""
+
+
+EVOLUTION, CONTROLLER = 'evolution', 'ppo'
+STRATEGIES = (EVOLUTION, CONTROLLER)
+
+
 @dataclass(frozen=True)
 class NASSettings:
     """What a search is.
@@ -138,18 +159,26 @@ class NASSettings:
     Args:
         reward: What a network is worth.
         samples: How many networks are drawn.
-        batch_size: Networks from one update of the controller to the next.
-        seed: Of the controller's weights and of what it draws.
-        ppo: How it learns.
+        batch_size: Networks that are drawn before anything is learnt from them.
+        seed: Of all that is random.
+        strategy: One of :data:`STRATEGIES`: evolution within the target latency, or
+            the paper's controller, trained by PPO.
+        ppo: How the controller learns.
     """
 
     reward: Reward
     samples: int = 100
     batch_size: int = 10
     seed: int = 0
+    strategy: str = EVOLUTION
     ppo: PPOSettings = field(default_factory=PPOSettings)
 
     def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise UserError(
+                f'strategy={self.strategy!r} is unknown; possible: '
+                f'{", ".join(STRATEGIES)}'
+            )
         if not 2 <= self.batch_size <= self.samples:
             raise UserError(
                 f'--batch-size {self.batch_size} with --samples {self.samples}; '
@@ -223,14 +252,23 @@ class NASearch:
         self.settings, self.report = settings, report
         self.folder = Folder(work_dir)
         self.samples: list[Sample] = []
+        self.strategy = self._new_strategy()
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.known: dict[NetSpec, Outcome] = {}
+        self._resume(conditions or {})
+
+    def _new_strategy(self) -> Strategy:
+        space, settings = self.space, self.settings
+        if settings.strategy == EVOLUTION:
+            target_us = settings.reward.target_us
+            return Evolution(
+                space, lambda tokens: self.price(space.decode(tokens)), target_us
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             kinds = [len(options) for options in space.choices.values()]
             controller = Controller(kinds, len(space.stages))
-        self.ppo = PPO(controller, settings.ppo)
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        self.known: dict[NetSpec, Outcome] = {}
-        self._resume(conditions or {})
+        return PPO(controller, settings.ppo)
 
     def run(self) -> list[Sample]:
         """Draws, evaluates and learns until there are enough samples.
@@ -245,8 +283,7 @@ class NASearch:
             count = min(
                 self.settings.batch_size, self.settings.samples - len(self.samples)
             )
-            drawn = self.ppo.controller.sample(count, self.generator).tolist()
-            batch = self._evaluate([tuple(tokens) for tokens in drawn])
+            batch = self._evaluate(self.strategy.sample(count, self.generator))
             learnt = [
                 (sample.tokens, sample.reward)
                 for sample in batch
@@ -259,7 +296,7 @@ class NASearch:
                     'in another --work-dir'
                 )
             tokens, rewards = zip(*learnt)
-            self.ppo.update(tokens, rewards)
+            self.strategy.update(tokens, rewards)
             self.samples += batch
             self._save()
         return self.samples
@@ -309,7 +346,7 @@ class NASearch:
             return
         if (state := self.folder.read_tensors(STATE)) is not None:
             try:
-                self.ppo.load_state_dict(state['ppo'])
+                self.strategy.load_state_dict(state['strategy'])
                 self.generator.set_state(state['generator'])
                 self.samples = self._read_samples(state['samples'])
             except Exception as error:  # PyTorch raises anything for strange tensors.
@@ -336,18 +373,20 @@ class NASearch:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a search to go on; more samples may be asked."""
         settings = self.settings
+        learns = settings.strategy == CONTROLLER
         return dict(
             search='nas',
             space=self.space.name,
             reward=asdict(settings.reward),
             batch_size=settings.batch_size,
             seed=settings.seed,
-            ppo=asdict(settings.ppo),
+            strategy=settings.strategy,
+            ppo=asdict(settings.ppo) if learns else None,
         )
 
     def _save(self) -> None:
         state = dict(
-            ppo=self.ppo.state_dict(),
+            strategy=self.strategy.state_dict(),
             generator=self.generator.get_state(),
             # Tensors' files have no tuples of ours, but lists.
             samples=[

@@ -8,9 +8,11 @@ import torch
 
 from mmnv3.errors import UserError
 from mmnv3.search.folder import Folder
+from mmnv3.search.nas import evolution
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.search import (
     HISTORY,
+    STRATEGIES,
     NASearch,
     NASSettings,
     Outcome,
@@ -24,7 +26,9 @@ from tests.search.nas.oracle import evaluator, oracle_latency
 
 SPACE = get_space('small')
 evaluate = evaluator(SPACE)
-SETTINGS = NASSettings(make_reward(2000, 'small'), samples=12, batch_size=4)
+SETTINGS = NASSettings(
+    make_reward(2000, 'small'), samples=12, batch_size=4, strategy='ppo'
+)
 
 
 class Killed(BaseException):
@@ -50,21 +54,31 @@ def search(folder, evaluate=evaluate, settings=SETTINGS, **options):
 
 
 def weights(search):
-    return torch.cat([p.flatten() for p in search.ppo.controller.parameters()])
+    controller = search.strategy.controller
+    return torch.cat([p.flatten() for p in controller.parameters()])
 
 
 @pytest.mark.parametrize('count', [0, 2, 4, 6, 11])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, count):
-    whole = search(tmp_path / 'whole')
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path, strategy, count, monkeypatch
+):
+    # So that some of the samples are children.
+    monkeypatch.setattr(evolution, 'POPULATION', 6)
+    settings = replace(SETTINGS, strategy=strategy)
+    whole = search(tmp_path / 'whole', settings=settings)
     whole.run()
     with pytest.raises(Killed):
-        search(tmp_path / 'killed', killed_after(count)).run()
+        search(tmp_path / 'killed', killed_after(count), settings).run()
     # All that was evaluated before is not evaluated again.
-    resumed = search(tmp_path / 'killed', killed_after(12 - count))
+    resumed = search(tmp_path / 'killed', killed_after(12 - count), settings)
     assert resumed.run() == whole.samples
-    assert torch.equal(weights(resumed), weights(whole))
-    assert resumed.ppo.state_dict()['baseline'] == whole.ppo.baseline
     assert torch.equal(resumed.generator.get_state(), whole.generator.get_state())
+    if strategy == 'ppo':
+        assert torch.equal(weights(resumed), weights(whole))
+        assert resumed.strategy.baseline == whole.strategy.baseline
+    else:
+        assert resumed.strategy.found == whole.strategy.found
 
 
 def test_a_finished_search_goes_on_with_more_samples(tmp_path):
@@ -85,6 +99,9 @@ def test_other_settings_are_refused(tmp_path):
             settings=replace(SETTINGS, reward=make_reward(2100, 'small'))
         ),
         r'seed \(0, now 1\)': dict(settings=replace(SETTINGS, seed=1)),
+        r'strategy \(ppo, now evolution\)': dict(
+            settings=replace(SETTINGS, strategy='evolution')
+        ),
     }.items():
         with pytest.raises(UserError, match=f'another {name}; name another'):
             search(tmp_path, **change)
@@ -121,13 +138,15 @@ def test_ctrl_c_ends_the_search_which_goes_on_to_the_same(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
-        (lambda state: state.pop('ppo'), 'ppo'),
-        (lambda state: state['ppo'].update(baseline=math.nan), 'not finite'),
+        (lambda state: state.pop('strategy'), 'strategy'),
+        (lambda state: state['strategy'].update(baseline=math.nan), 'not finite'),
         (
-            lambda state: state['ppo']['controller']['embed.weight'].fill_(math.nan),
+            lambda state: state['strategy']['controller']['embed.weight'].fill_(
+                math.nan
+            ),
             'not finite',
         ),
-        (lambda state: state['ppo']['controller'].popitem(), 'Controller'),
+        (lambda state: state['strategy']['controller'].popitem(), 'Controller'),
         (lambda state: state.update(generator=torch.zeros(3)), ''),
         (lambda state: state['samples'][0].update(tokens=[0]), '1 tokens'),
         (lambda state: state['samples'][0].update(tokens=[99] * 30), 'out of range'),
@@ -146,6 +165,21 @@ def test_an_edited_state_is_one_line(tmp_path, change, said):
     torch.save(state, tmp_path / 'state.pt')
     with pytest.raises(UserError, match=rf'state\.pt is damaged \(.*{said}.*; delete'):
         search(tmp_path)
+
+
+def test_an_edited_evolution_is_one_line(tmp_path):
+    settings = replace(SETTINGS, strategy='evolution')
+    search(tmp_path, settings=settings).run()
+    state = torch.load(tmp_path / 'state.pt', weights_only=True)
+    state['strategy']['found'][0][1] = math.nan
+    torch.save(state, tmp_path / 'state.pt')
+    with pytest.raises(UserError, match=r'state\.pt is damaged \(.*not finite'):
+        search(tmp_path, settings=settings)
+
+
+def test_an_unknown_strategy():
+    with pytest.raises(UserError, match='possible: evolution, ppo'):
+        replace(SETTINGS, strategy='chance')
 
 
 def test_a_batch_without_an_accuracy_stops(tmp_path):
