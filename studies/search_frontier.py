@@ -16,7 +16,7 @@ trainings also in docs/whole_trainings.json, for another day or machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,13 @@ from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.search import NASSettings
-from mmnv3.search.netadapt.comparison import uniform
+from mmnv3.search.netadapt.comparison import closest_multiplier, uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
+from mmnv3.search.netadapt.outputs import write_teacher
 from mmnv3.search.netadapt.search import step_name
+from mmnv3.search.netadapt.weights import inherit
+from mmnv3.search.target import Price
+from mmnv3.search.trial import State
 from studies.page import markdown_table, write_page
 from studies.plots import name_point, new_figure
 from studies.whole_trainings import (
@@ -61,10 +65,44 @@ from studies.whole_trainings import (
 WIDTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.35)
 NETADAPT = (0.85, 0.7, 0.55)
 NAS = (1.0, 0.7)
+# Those of NetAdapt's that are also fine-tuned.
+TUNED = (0.7,)
 MULTIPLIER = 'width multiplier'
+TUNED_MULTIPLIER, TUNED_FOUND = f'{MULTIPLIER}, fine-tuned', 'NetAdapt, fine-tuned'
 # A proposal of NetAdapt trains so long, in the config's schedule and at least.
 _SHARE, _LEAST = 20, 40
-_COLOURS = {MULTIPLIER: 'tab:orange', 'NetAdapt': 'tab:blue', 'NAS': 'tab:green'}
+_COLOURS = {
+    MULTIPLIER: 'tab:orange',
+    'NetAdapt': 'tab:blue',
+    'NAS': 'tab:green',
+    TUNED_MULTIPLIER: 'tab:red',
+    TUNED_FOUND: 'tab:purple',
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network to train.
+
+    Args:
+        how: What it is of: a key of :data:`_COLOURS`.
+        name: Of the network, as ``×0.75`` or ``0.7``.
+        config: The config, with the network in it.
+        state: The weights that it starts from; None for a training from scratch.
+    """
+
+    how: str
+    name: str
+    config: Config
+    state: State | None = field(default=None, repr=False)
+
+    @property
+    def file(self) -> str:
+        """What its files are called."""
+        return f'{self.how} {self.name}'.translate(_IN_FILES)
+
+
+_IN_FILES = str.maketrans({' ': '_', '×': 'x', ',': ''})
 
 
 @dataclass(frozen=True)
@@ -107,18 +145,24 @@ def multiplier_accuracy(entries: Sequence[Entry], latency_us: float) -> float | 
     return float(np.interp(latency_us, times, values))
 
 
-def _multipliers(config: Config) -> Iterator[tuple[str, str, NetSpec]]:
+def _multipliers(config: Config) -> Iterator[Candidate]:
     network = config_network(config)
     for width in WIDTHS:
-        yield MULTIPLIER, f'×{width:g}', uniform(network, width).spec
+        edited = with_sampled_spec(config, uniform(network, width).spec)
+        yield Candidate(MULTIPLIER, f'×{width:g}', edited)
 
 
-def _adapted(
+def _seed_state(config: Config, folder: Folder) -> State:
+    """The weights of the first multiplier, which is trained by then."""
+    return folder.read_weights(weights_file(next(_multipliers(config)).file))
+
+
+def _steps(
     config: Config, folder: Folder, ray: str | None
-) -> Iterator[tuple[str, str, NetSpec]]:
-    """What NetAdapt finds; the first multiplier, the seed, is trained by then."""
+) -> Iterator[tuple[float, NetSpec, State]]:
+    """What NetAdapt finds, by the part of the seed's latency; with its weights."""
     model = build_model(config)
-    model.load_state_dict(folder.read_weights(weights_file(_SEED)))
+    model.load_state_dict(_seed_state(config, folder))
     way = Folder(folder.path / 'netadapt')
     # The way to the fastest passes by the others.
     plan = NetAdaptPlan(
@@ -130,20 +174,28 @@ def _adapted(
         ray=ray,
     )
     steps = adapt_config(model, plan, Console())
-    seed_us = _price_us(config)
+    price = _price(config)
+    seed_us = price(config_network(config).spec)
     for part in NETADAPT:
         number = next(
             step.number for step in steps if step.winner.latency_us <= part * seed_us
         )
-        spec = way.read_spec(f'{step_name(number)}/spec.json')
-        yield 'NetAdapt', f'{part:g}', spec
+        step = step_name(number)
+        spec = way.read_spec(f'{step}/spec.json')
+        yield part, spec, way.read_weights(f'{step}/weights.pth')
+
+
+def _adapted(config: Config, folder: Folder, ray: str | None) -> Iterator[Candidate]:
+    """What NetAdapt finds."""
+    for part, spec, _ in _steps(config, folder, ray):
+        yield Candidate('NetAdapt', f'{part:g}', with_sampled_spec(config, spec))
 
 
 def _sampled(
     config: Config, folder: Folder, samples: int, space: str, ray: str | None
-) -> Iterator[tuple[str, str, NetSpec]]:
+) -> Iterator[Candidate]:
     """What NAS finds."""
-    seed_us = _price_us(config)
+    seed_us = _price(config)(config_network(config).spec)
     for part in NAS:
         place = folder.path / f'nas_{part:g}'
         # A constraint: the comparison is at one latency.
@@ -159,21 +211,42 @@ def _sampled(
             trainings=folder.path / 'elastic',
         )
         search_config(config, settings, plan, Console())
-        yield 'NAS', f'{part:g}', load_spec(place / 'best.json')
+        spec = load_spec(place / 'best.json')
+        yield Candidate('NAS', f'{part:g}', with_sampled_spec(config, spec))
 
 
-def _price_us(config: Config) -> float:
-    """What a config's own network takes by the table that is kept."""
+def _tuned(config: Config, folder: Folder, ray: str | None) -> Iterator[Candidate]:
+    """What who has a trained detector does: goes on from its weights, taught by it.
+
+    Beside each of NetAdapt's the multiplier that takes as long, which inherits by the
+    same rule.
+    """
+    seed, state, price = (
+        config_network(config),
+        _seed_state(config, folder),
+        _price(config),
+    )
+    taught = write_teacher(config, state, Folder(folder.path / 'teacher'))
+    for part, spec, inherited in _steps(config, folder, ray):
+        if part not in TUNED:
+            continue
+        edited = with_sampled_spec(taught, spec)
+        yield Candidate(TUNED_FOUND, f'{part:g}', edited, inherited)
+        width = closest_multiplier(seed, price, price(spec))
+        if width is not None:
+            network = uniform(seed, width)
+            yield Candidate(
+                TUNED_MULTIPLIER,
+                f'×{width:g}',
+                with_sampled_spec(taught, network.spec),
+                inherit(config, state, seed, network),
+            )
+
+
+def _price(config: Config) -> Price:
+    """Prices networks by the table that is kept."""
     table, _ = search_table(None, Execution())
-    return config_price(config, table)(config_network(config).spec)
-
-
-def _file(how: str, name: str) -> str:
-    return f'{how} {name}'.replace(' ', '_').replace('×', 'x')
-
-
-# What NetAdapt starts from.
-_SEED = _file(MULTIPLIER, '×1')
+    return config_price(config, table)
 
 
 def run(
@@ -198,30 +271,34 @@ def run(
         All networks, the multipliers first.
     """
     folder.claim(dict(study='frontier', config=config.to_dict(), space=space))
-    found: list[tuple[str, str, tuple[float, ...], Config]] = []
+    found: list[tuple[Candidate, tuple[float, ...]]] = []
 
-    def train(networks: Iterable[tuple[str, str, NetSpec]]) -> None:
-        edited = {
-            (how, name): with_sampled_spec(config, spec) for how, name, spec in networks
-        }
-        files = {_file(*key): each for key, each in edited.items()}
-        values = train_whole(files, seeds, folder, ray, wanted=[_SEED])
-        for key, each in edited.items():
-            found.append((*key, tuple(values[_file(*key)]), each))
+    def train(candidates: Iterable[Candidate]) -> None:
+        by_file = {candidate.file: candidate for candidate in candidates}
+        values = train_whole(
+            {file: each.config for file, each in by_file.items()},
+            seeds,
+            folder,
+            ray,
+            wanted=[next(_multipliers(config)).file],
+            states={file: each.state for file, each in by_file.items() if each.state},
+        )
+        found.extend((each, tuple(values[file])) for file, each in by_file.items())
 
     train(_multipliers(config))
     train(_adapted(config, folder, ray))
     train(_sampled(config, folder, samples, space, ray))
+    train(_tuned(config, folder, ray))
     size = input_size(config)
     times_us = time_networks(
         [
-            load_network(as_graph(build(edited), size), Execution())
-            for *_, edited in found
+            load_network(as_graph(build(each.config), size), Execution())
+            for each, _ in found
         ]
     )
     return [
-        Entry(how, name, values, latency_us)
-        for (how, name, values, _), latency_us in zip(found, times_us, strict=True)
+        Entry(each.how, each.name, values, latency_us)
+        for (each, values), latency_us in zip(found, times_us, strict=True)
     ]
 
 

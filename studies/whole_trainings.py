@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,13 @@ from mmnv3.search.folder import Folder, to_json
 from mmnv3.search.nas.space import SPACES
 from mmnv3.search.pool import Failure
 from mmnv3.search.target import add_ray_option
-from mmnv3.search.trial import Trial, run_trials, train_and_score
+from mmnv3.search.trial import (
+    State,
+    Trial,
+    digest,
+    run_trials,
+    train_and_score,
+)
 from studies.page import writing
 
 # What whole trainings came to, on whatever machine; a study takes its figures from it.
@@ -72,17 +78,20 @@ class _Training:
         name: What the network is called.
         seed: Of the training.
         logs: Where its log goes.
+        state: The weights that it starts from; None for a training from scratch.
     """
 
     config: Config
     name: str
     seed: int
     logs: Path
+    state: State | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
         """By which :data:`RECORD` knows it: all that decides the figure."""
-        return hash_of([to_json(self.config.to_dict()), self.seed])
+        inherited = [digest(self.state)] if self.state else []
+        return hash_of([to_json(self.config.to_dict()), self.seed, *inherited])
 
     @property
     def weights(self) -> str:
@@ -102,7 +111,7 @@ def weights_file(name: str, seed: int = 0) -> str:
 
 def _train(job: _Training) -> Trial:
     budget = Budget(schedule_length(job.config), held_out=0.0, seed=job.seed)
-    return train_and_score(job.config, budget, job.logs)
+    return train_and_score(job.config, budget, job.logs, job.state)
 
 
 def train_whole(
@@ -111,6 +120,7 @@ def train_whole(
     folder: Folder,
     ray: str | None = None,
     wanted: Collection[str] = (),
+    states: Mapping[str, State] | None = None,
 ) -> dict[str, list[float]]:
     """Trains configs by their whole schedules and scores them on the validation set.
 
@@ -124,6 +134,7 @@ def train_whole(
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
         wanted: Names of those whose weights of the first seed are needed; they are
             trained again where the folder lacks them.
+        states: Weights that networks start from, by name; others start from scratch.
 
     Returns:
         By name the accuracies, 0 to 1, a seed after the other.
@@ -132,7 +143,9 @@ def train_whole(
         UserError: When one cannot be trained; the others are trained all the same.
     """
     jobs = [
-        _Training(config, name, seed, folder.path / 'whole' / 'logs')
+        _Training(
+            config, name, seed, folder.path / 'whole' / 'logs', (states or {}).get(name)
+        )
         for name, config in configs.items()
         for seed in range(seeds)
     ]
@@ -151,10 +164,11 @@ def train_whole(
         ]
         for index, trial in run_trials(_train, missing, ray):
             job = missing[index]
-            failed = isinstance(trial, Failure)
-            if failed or trial.accuracy is None or trial.state is None:
-                problem = trial if failed else trial.problem
-                problems.append(f'{job.name}, seed {job.seed}: {problem}')
+            if isinstance(trial, Failure):
+                problems.append(f'{job.name}, seed {job.seed}: {trial}')
+                continue
+            if trial.accuracy is None or trial.state is None:
+                problems.append(f'{job.name}, seed {job.seed}: {trial.problem}')
                 continue
             folder.write_weights(job.weights, trial.state)
             record[job.key] = _row(job, trial)

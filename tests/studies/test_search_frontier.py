@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mmnv3.arch import load_spec, save_spec
 from mmnv3.engine.config import read_config
@@ -39,8 +40,13 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
     trained, searched = [], []
     state = build(config).state_dict()
 
-    def train(edited, budget, work_dir):
+    def train(edited, budget, work_dir, inherited):
         spec = edited.model.backbone.arch
+        taught = edited.custom_hooks[-1].type == 'mmnv3.DistillationHook'
+        assert taught == (inherited is not None)
+        if taught:
+            # Those weights fit.
+            build(edited).load_state_dict(inherited)
         trained.append(spec)
         accuracy = oracle_accuracy(spec) + budget.seed / 1e3
         return Trial('coco/bbox_mAP', accuracy, state=state)
@@ -55,6 +61,7 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
             place = plan.work_dir / f'step_{number:02}'
             place.mkdir(parents=True, exist_ok=True)
             save_spec(replace(seed.spec, name=f'step{number}'), place / 'spec.json')
+            torch.save(dict(state_dict=state), place / 'weights.pth')
             steps.append(FinishedStep(number, Point('', part * full_us, 0.5)))
         return steps
 
@@ -81,13 +88,15 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
     config_file, out = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py', tmp_path / 'out'
     for _ in range(2):
         search_frontier.main([config_file, '--out', str(out)])
-        # Six multipliers, three by NetAdapt and two by NAS, two seeds each.
-        assert len(trained) == 22
+        # Six multipliers, three by NetAdapt and two by NAS, two seeds each; then one of
+        # NetAdapt's and the multiplier as fast, fine-tuned.
+        assert len(trained) == 26
     # One way passes by three latencies, of which each takes the first network within.
     assert searched[:3] == ['0.55', full_us, pytest.approx(0.7 * full_us)]
     names = [spec.name for spec in trained[12:18:2]]
     assert names == ['step2', 'step4', 'step5']
     page = (out / 'frontier.md').read_text()
-    assert page.count('| NetAdapt') == 3 and page.count('| NAS') == 2
+    assert page.count('| NetAdapt') == 4 and page.count('| NAS') == 2
+    assert page.count('fine-tuned') == 2
     assert (out / 'frontier.png').stat().st_size > 1000
     assert load_spec(out / 'nas_1' / 'best.json') == seed.spec

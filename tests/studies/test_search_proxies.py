@@ -56,7 +56,7 @@ def test_correlation_by_hand():
 def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
     trained, networks = [], {}
 
-    def train(edited, budget, work_dir):
+    def train(edited, budget, work_dir, state=None):
         trained.append(budget.seed)
         accuracy = oracle_accuracy(edited.model.backbone.arch)
         return Trial('coco/bbox_mAP', accuracy + budget.seed / 1e6, state={})
@@ -84,7 +84,7 @@ def test_what_was_trained_is_not_trained_again(config, tmp_path, monkeypatch):
 def test_what_cannot_be_trained_is_told_and_the_rest_is_kept(
     config, tmp_path, monkeypatch
 ):
-    def train(edited, budget, work_dir):
+    def train(edited, budget, work_dir, state=None):
         value = 0.5 if budget.seed else None
         return Trial('coco/bbox_mAP', value, problem='the loss is nan', state={})
 
@@ -102,7 +102,7 @@ def test_figures_are_of_their_config_and_weights_of_their_folder(
 ):
     trained = []
 
-    def train(edited, budget, work_dir):
+    def train(edited, budget, work_dir, state=None):
         trained.append(edited.max_iters)
         return Trial('coco/bbox_mAP', edited.max_iters / 1e3, state={})
 

@@ -11,7 +11,6 @@ A search leaves, and continues from::
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from mmnv3.search.folder import Folder
 from mmnv3.search.netadapt.proposals import Proposal, narrowest, proposals
 from mmnv3.search.pool import Failure
 from mmnv3.search.target import Price, ms
-from mmnv3.search.trial import State, Trial, only_finite, run_trials
+from mmnv3.search.trial import State, Trial, digest, only_finite, run_trials
 
 # The smallest cut that is tried, as a part of what is asked for.
 _LEAST_CUT = 1 / 16
@@ -155,9 +154,6 @@ class NetAdaptTask:
 
     def settings(self) -> dict[str, Any]:
         """Whatever the outcome depends on, to tell one search from another."""
-        digest = hashlib.sha256()
-        for name, tensor in self.state.items():
-            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
         # Two prices tell one table, and one size of picture, from another.
         ends = dict(seed=self.seed, narrowest=narrowest(self.seed, self.numbered))
         return dict(
@@ -167,7 +163,7 @@ class NetAdaptTask:
             criterion=self.criterion,
             budget=asdict(self.budget),
             seed=asdict(self.seed),
-            weights=digest.hexdigest(),
+            weights=digest(self.state),
             latency_us={
                 name: round(self.price(network.spec), 3)
                 for name, network in ends.items()
