@@ -83,9 +83,9 @@ class Classifier:
         spec = get_spec(self.arch, self.width)
         if self.hswish_from is not None:
             spec = use_hswish_from(spec, self.hswish_from)
-        if self.last:
+        if self.last and spec.last:
             spec = replace(spec, last=replace(spec.last, out=self.last))
-        if self.head:
+        if self.head and spec.head:
             spec = replace(spec, head=replace(spec.head, out=self.head))
         return spec
 

@@ -10,10 +10,11 @@ Example:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from mmnv3 import arguments
 from mmnv3.benchmark.clock import fast_us, time_turns
 from mmnv3.benchmark.machine import describe_machine, machine_line
 from mmnv3.deploy.export import write_file
+from mmnv3.deploy.graph import ExportGraph
 from mmnv3.deploy.info import ModelInfo
 from mmnv3.deploy.picture_graph import PictureGraph
 from mmnv3.deploy.pipeline import Pipeline, prepare_picture
@@ -72,7 +74,7 @@ def time_resizing(
         takes_pictures=True,
     )
     path = folder / 'resize.onnx'
-    write_file(PictureGraph(_NoNetwork(), info), info, path, 'onnx')
+    write_file(PictureGraph(cast(ExportGraph, _NoNetwork()), info), info, path, 'onnx')
     inside = Pipeline(load_runtime(path, threads=1))
     random, threads, found = np.random.default_rng(0), cv2.getNumThreads(), []
     cv2.setNumThreads(1)
@@ -80,7 +82,7 @@ def time_resizing(
         picture = random.integers(0, 256, (height, width, 3), np.uint8)
         planes: list[np.ndarray] = []
         out = np.empty(info.input_shape[1:], np.float32)
-        calls = [
+        calls: list[Callable[[], object]] = [
             partial(prepare_picture, picture, info, out, planes),
             partial(inside.run, inside.prepare(picture)),
         ]
