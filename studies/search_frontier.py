@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -70,6 +69,8 @@ NAS = (1.0, 0.7)
 TUNED = (0.7,)
 MULTIPLIER = 'width multiplier'
 TUNED_MULTIPLIER, TUNED_FOUND = f'{MULTIPLIER}, fine-tuned', 'NetAdapt, fine-tuned'
+# By which the same network may measure slower another time.
+_NOISE = 1.03
 # A proposal of NetAdapt trains so long, in the config's schedule and at least.
 _SHARE, _LEAST = 20, 40
 _COLOURS = {
@@ -128,20 +129,30 @@ class Entry:
         return float(np.mean(self.accuracies))
 
 
+def multiplier_frontier(entries: Sequence[Entry]) -> list[Entry]:
+    """The multipliers that no faster one beats, by latency."""
+    mine = [entry for entry in entries if entry.how == MULTIPLIER]
+    mine.sort(key=lambda entry: entry.latency_us)
+    return [
+        entry
+        for number, entry in enumerate(mine)
+        if all(faster.accuracy < entry.accuracy for faster in mine[:number])
+    ]
+
+
 def multiplier_accuracy(entries: Sequence[Entry], latency_us: float) -> float | None:
     """What the multipliers have at a latency; None beyond the ends of theirs.
+
+    One that a faster one beats is nobody's choice, and does not count.
 
     Args:
         entries: All networks.
         latency_us: The latency.
     """
-    points = sorted(
-        (entry.latency_us, entry.accuracy)
-        for entry in entries
-        if entry.how == MULTIPLIER
+    times, values = zip(
+        *[(entry.latency_us, entry.accuracy) for entry in multiplier_frontier(entries)]
     )
-    times, values = zip(*points)
-    if not times[0] <= latency_us <= times[-1]:
+    if not times[0] <= latency_us <= _NOISE * times[-1]:
         return None
     return float(np.interp(latency_us, times, values))
 
@@ -332,13 +343,20 @@ def draw(entries: Sequence[Entry]) -> Figure:
             (entry for entry in entries if entry.how == how),
             key=lambda entry: entry.latency_us,
         )
-        style: dict[str, Any] = dict(ls='--' if how == MULTIPLIER else '', marker='o')
         times = [entry.latency_us / 1e3 for entry in mine]
-        axes.plot(times, [e.accuracy for e in mine], color=colour, label=how, **style)
+        values = [entry.accuracy for entry in mine]
+        axes.plot(times, values, 'o', color=colour, label=how)
         for entry, latency_ms in zip(mine, times):
             name_point(axes, entry.name, (latency_ms, entry.accuracy), (5, -9), colour)
             low, high = min(entry.accuracies), max(entry.accuracies)
             axes.plot([latency_ms] * 2, [low, high], color=colour, lw=1)
+    line = multiplier_frontier(entries)
+    axes.plot(
+        [entry.latency_us / 1e3 for entry in line],
+        [entry.accuracy for entry in line],
+        '--',
+        color=_COLOURS[MULTIPLIER],
+    )
     axes.set(xlabel='ONNX Runtime, one thread, ms', ylabel='accuracy, whole training')
     axes.grid(alpha=0.3)
     axes.legend()

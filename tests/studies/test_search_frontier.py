@@ -21,11 +21,16 @@ def test_what_a_network_has_more_is_at_its_own_latency():
         Entry(MULTIPLIER, '×1', (0.5, 0.6), 4000),
         Entry(MULTIPLIER, '×0.5', (0.4, 0.4), 2000),
         Entry('NAS', '0.7', (0.55, 0.5), 2500),
-        Entry('NAS', '1', (0.7, 0.7), 4001),
+        Entry('NAS', '1', (0.7, 0.7), 4200),
+        # Worse and slower than ×0.5: it does not lower what has to be beaten.
+        Entry(MULTIPLIER, '×0.6', (0.3, 0.3), 2400),
     ]
     # A quarter of the way from 0.4 to 0.55.
     assert multiplier_accuracy(entries, 2500) == pytest.approx(0.4375)
-    assert multiplier_accuracy(entries, 4001) is None
+    assert multiplier_accuracy(entries, 4200) is None
+    assert multiplier_accuracy(entries, 1999) is None
+    # As slow, but for the clock.
+    assert multiplier_accuracy(entries, 4010) == pytest.approx(0.55)
     rows = [
         [cell.strip() for cell in row.split('|')[1:-1]]
         for row in table_of(entries).splitlines()[2:]
@@ -88,7 +93,7 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
     config_file, out = f'{ROOT}/configs/ssdlite_mnv3_small_demo.py', tmp_path / 'out'
     for _ in range(2):
         search_frontier.main([config_file, '--out', str(out)])
-        # Five multipliers, three by NetAdapt and two by NAS, two seeds each; then one of
+        # Two seeds each of five multipliers, three by NetAdapt, two by NAS; then one of
         # NetAdapt's and the multiplier as fast, fine-tuned.
         assert len(trained) == 24
     # One way passes by three latencies, of which each takes the first network within.
