@@ -116,12 +116,14 @@ class Entry:
         name: Of the network, as ``×0.75`` or ``0.7``.
         accuracies: Of its trainings, 0 to 1.
         latency_us: Of the exported config, measured.
+        spec: The network.
     """
 
     how: str
     name: str
     accuracies: tuple[float, ...]
     latency_us: float
+    spec: NetSpec
 
     @property
     def accuracy(self) -> float:
@@ -309,7 +311,7 @@ def run(
         ]
     )
     return [
-        Entry(each.how, each.name, values, latency_us)
+        Entry(each.how, each.name, values, latency_us, each.config.model.backbone.arch)
         for (each, values), latency_us in zip(found, times_us, strict=True)
     ]
 

@@ -1,13 +1,15 @@
 """The study of the searches; only searching, training and timing are left out."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from mmnv3.arch import load_spec, save_spec
+from mmnv3.arch import get_spec, load_spec, save_spec
 from mmnv3.engine.config import read_config
 from mmnv3.search.configs import build, config_network
+from mmnv3.search.netadapt.comparison import uniform
 from mmnv3.search.netadapt.search import FinishedStep, Point
 from mmnv3.search.trial import Trial
 from studies import search_frontier, whole_trainings
@@ -15,15 +17,17 @@ from studies.search_frontier import MULTIPLIER, Entry, multiplier_accuracy, tabl
 from tests.conftest import ROOT
 from tests.search.nas.oracle import oracle_accuracy, oracle_latency
 
+SPEC = get_spec('small')
+
 
 def test_what_a_network_has_more_is_at_its_own_latency():
     entries = [
-        Entry(MULTIPLIER, '×1', (0.5, 0.6), 4000),
-        Entry(MULTIPLIER, '×0.5', (0.4, 0.4), 2000),
-        Entry('NAS', '0.7', (0.55, 0.5), 2500),
-        Entry('NAS', '1', (0.7, 0.7), 4200),
+        Entry(MULTIPLIER, '×1', (0.5, 0.6), 4000, SPEC),
+        Entry(MULTIPLIER, '×0.5', (0.4, 0.4), 2000, SPEC),
+        Entry('NAS', '0.7', (0.55, 0.5), 2500, SPEC),
+        Entry('NAS', '1', (0.7, 0.7), 4200, SPEC),
         # Worse and slower than ×0.5: it does not lower what has to be beaten.
-        Entry(MULTIPLIER, '×0.6', (0.3, 0.3), 2400),
+        Entry(MULTIPLIER, '×0.6', (0.3, 0.3), 2400, SPEC),
     ]
     # A quarter of the way from 0.4 to 0.55.
     assert multiplier_accuracy(entries, 2500) == pytest.approx(0.4375)
@@ -103,5 +107,7 @@ def test_everything_is_done_once_and_drawn(tmp_path, monkeypatch):
     page = (out / 'frontier.md').read_text()
     assert page.count('| NetAdapt') == 4 and page.count('| NAS') == 2
     assert page.count('fine-tuned') == 2
+    (first, *_) = json.loads((out / 'frontier.json').read_text())['entries']
+    assert first['spec'] == json.loads(json.dumps(asdict(uniform(seed, 1.0).spec)))
     assert (out / 'frontier.png').stat().st_size > 1000
     assert load_spec(out / 'nas_1' / 'best.json') == seed.spec
