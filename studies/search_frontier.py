@@ -347,7 +347,8 @@ def draw(entries: Sequence[Entry]) -> Figure:
         )
         times = [entry.latency_us / 1e3 for entry in mine]
         values = [entry.accuracy for entry in mine]
-        axes.plot(times, values, 'o', color=colour, label=how)
+        if mine:
+            axes.plot(times, values, 'o', color=colour, label=how)
         for entry, latency_ms in zip(mine, times):
             name_point(axes, entry.name, (latency_ms, entry.accuracy), (5, -9), colour)
             low, high = min(entry.accuracies), max(entry.accuracies)
@@ -361,7 +362,7 @@ def draw(entries: Sequence[Entry]) -> Figure:
     )
     axes.set(xlabel='ONNX Runtime, one thread, ms', ylabel='accuracy, whole training')
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc='lower right')
     return figure
 
 
