@@ -15,7 +15,7 @@ trainings also in docs/whole_trainings.json, for another day or machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -43,7 +43,7 @@ from mmnv3.search.latency.table import Execution
 from mmnv3.search.latency.tracing import as_graph
 from mmnv3.search.nas.config_search import NASPlan, search_config
 from mmnv3.search.nas.reward import make_reward
-from mmnv3.search.nas.search import NASSettings
+from mmnv3.search.nas.search import NASSettings, pareto
 from mmnv3.search.netadapt.comparison import closest_multiplier, uniform
 from mmnv3.search.netadapt.config_search import NetAdaptPlan, adapt_config
 from mmnv3.search.netadapt.outputs import write_teacher
@@ -133,13 +133,7 @@ class Entry:
 
 def multiplier_frontier(entries: Sequence[Entry]) -> list[Entry]:
     """The multipliers that no faster one beats, by latency."""
-    mine = [entry for entry in entries if entry.how == MULTIPLIER]
-    mine.sort(key=lambda entry: entry.latency_us)
-    return [
-        entry
-        for number, entry in enumerate(mine)
-        if all(faster.accuracy < entry.accuracy for faster in mine[:number])
-    ]
+    return pareto(entry for entry in entries if entry.how == MULTIPLIER)
 
 
 def multiplier_accuracy(entries: Sequence[Entry], latency_us: float) -> float | None:
@@ -166,17 +160,14 @@ def _multipliers(config: Config) -> Iterator[Candidate]:
         yield Candidate(MULTIPLIER, f'×{width:g}', edited)
 
 
-def _seed_state(config: Config, folder: Folder) -> State:
-    """The weights of the first multiplier, which is trained by then."""
-    return folder.read_weights(weights_file(next(_multipliers(config)).file))
+# What NetAdapt found, by the part of the seed's latency, with its weights.
+_Adapted = Mapping[float, tuple[NetSpec, State]]
 
 
-def _steps(
-    config: Config, folder: Folder, ray: str | None
-) -> Iterator[tuple[float, NetSpec, State]]:
-    """What NetAdapt finds, by the part of the seed's latency; with its weights."""
+def _adapt(config: Config, state: State, folder: Folder, ray: str | None) -> _Adapted:
+    """Cuts the seed by NetAdapt, from its weights."""
     model = build_model(config)
-    model.load_state_dict(_seed_state(config, folder))
+    model.load_state_dict(state)
     way = Folder(folder.path / 'netadapt')
     # The way to the fastest passes by the others.
     plan = NetAdaptPlan(
@@ -188,28 +179,33 @@ def _steps(
         ray=ray,
     )
     steps = adapt_config(model, plan, Console())
-    price = _price(config)
-    seed_us = price(config_network(config).spec)
+    seed_us = steps[0].winner.latency_us
+    found = {}
     for part in NETADAPT:
         number = next(
             step.number for step in steps if step.winner.latency_us <= part * seed_us
         )
         step = step_name(number)
         spec = way.read_spec(f'{step}/spec.json')
-        yield part, spec, way.read_weights(f'{step}/weights.pth')
+        found[part] = spec, way.read_weights(f'{step}/weights.pth')
+    return found
 
 
-def _adapted(config: Config, folder: Folder, ray: str | None) -> Iterator[Candidate]:
-    """What NetAdapt finds."""
-    for part, spec, _ in _steps(config, folder, ray):
+def _adapted(config: Config, found: _Adapted) -> Iterator[Candidate]:
+    """What NetAdapt found, from scratch."""
+    for part, (spec, _) in found.items():
         yield Candidate('NetAdapt', f'{part:g}', with_sampled_spec(config, spec))
 
 
 def _sampled(
-    config: Config, folder: Folder, samples: int, space: str, ray: str | None
+    config: Config,
+    seed_us: float,
+    folder: Folder,
+    samples: int,
+    space: str,
+    ray: str | None,
 ) -> Iterator[Candidate]:
-    """What NAS finds."""
-    seed_us = _price(config)(config_network(config).spec)
+    """What NAS finds for parts of the seed's latency."""
     for part in NAS:
         place = folder.path / f'nas_{part:g}'
         # A constraint: the comparison is at one latency.
@@ -229,21 +225,18 @@ def _sampled(
         yield Candidate('NAS', f'{part:g}', with_sampled_spec(config, spec))
 
 
-def _tuned(config: Config, folder: Folder, ray: str | None) -> Iterator[Candidate]:
+def _tuned(
+    config: Config, state: State, price: Price, folder: Folder, found: _Adapted
+) -> Iterator[Candidate]:
     """What who has a trained detector does: goes on from its weights, taught by it.
 
     Beside each of NetAdapt's the multiplier that takes as long, which inherits by the
     same rule.
     """
-    seed, state, price = (
-        config_network(config),
-        _seed_state(config, folder),
-        _price(config),
-    )
+    seed = config_network(config)
     taught = write_teacher(config, state, Folder(folder.path / 'teacher'))
-    for part, spec, inherited in _steps(config, folder, ray):
-        if part not in TUNED:
-            continue
+    for part in TUNED:
+        spec, inherited = found[part]
         edited = with_sampled_spec(taught, spec)
         yield Candidate(TUNED_FOUND, f'{part:g}', edited, inherited)
         width = closest_multiplier(seed, price, price(spec))
@@ -255,12 +248,6 @@ def _tuned(config: Config, folder: Folder, ray: str | None) -> Iterator[Candidat
                 with_sampled_spec(taught, network.spec),
                 inherit(config, state, seed, network),
             )
-
-
-def _price(config: Config) -> Price:
-    """Prices networks by the table that is kept."""
-    table, _ = search_table(None, Execution())
-    return config_price(config, table)
 
 
 def run(
@@ -286,6 +273,8 @@ def run(
     """
     folder.claim(dict(study='frontier', config=config.to_dict(), space=space))
     found: list[tuple[Candidate, tuple[float, ...]]] = []
+    multipliers = list(_multipliers(config))
+    seed = multipliers[0].file
 
     def train(candidates: Iterable[Candidate]) -> None:
         by_file = {candidate.file: candidate for candidate in candidates}
@@ -294,15 +283,20 @@ def run(
             seeds,
             folder,
             ray,
-            wanted=[next(_multipliers(config)).file],
+            wanted=[seed],
             states={file: each.state for file, each in by_file.items() if each.state},
         )
         found.extend((each, tuple(values[file])) for file, each in by_file.items())
 
-    train(_multipliers(config))
-    train(_adapted(config, folder, ray))
-    train(_sampled(config, folder, samples, space, ray))
-    train(_tuned(config, folder, ray))
+    train(multipliers)
+    state = folder.read_weights(weights_file(seed))
+    adapted = _adapt(config, state, folder, ray)
+    train(_adapted(config, adapted))
+    table, _ = search_table(None, Execution())
+    price = config_price(config, table)
+    seed_us = price(config_network(config).spec)
+    train(_sampled(config, seed_us, folder, samples, space, ray))
+    train(_tuned(config, state, price, folder, adapted))
     size = input_size(config)
     times_us = time_networks(
         [

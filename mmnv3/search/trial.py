@@ -274,9 +274,9 @@ def _end_workers(runner: Runner) -> None:
         loader = getattr(loop, 'dataloader', None)
         # mmengine's endless iterator has one that PyTorch's loader may not keep.
         endless = getattr(loop, 'dataloader_iterator', None)
-        for holder, name in ((loader, '_iterator'), (endless, '_iterator')):
-            end = getattr(getattr(holder, name, None), '_shutdown_workers', None)
-            if end:
+        for holder in (loader, endless):
+            iterator = getattr(holder, '_iterator', None)
+            if end := getattr(iterator, '_shutdown_workers', None):
                 end()
 
 

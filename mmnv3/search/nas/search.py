@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -78,23 +78,38 @@ class Sample:
         return cls(**{**row, 'tokens': tuple(row['tokens'])})
 
 
-def pareto(samples: Iterable[Sample]) -> list[Sample]:
-    """The samples that no other beats in both latency and accuracy.
+class Measured(Protocol):
+    """A network of which two figures are known."""
+
+    @property
+    def latency_us(self) -> float:
+        """Its latency."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Its accuracy; None where it has none."""
+
+
+AnyMeasured = TypeVar('AnyMeasured', bound=Measured)
+
+
+def pareto(networks: Iterable[AnyMeasured]) -> list[AnyMeasured]:
+    """The networks that no other beats in both latency and accuracy.
 
     Returns:
         By latency; of equals the first. Accuracy rises with it.
     """
-    front: list[Sample] = []
+    front: list[AnyMeasured] = []
     highest = -math.inf
     rows = [
-        (sample.latency_us, -sample.accuracy, sample.index, sample)
-        for sample in samples
-        if sample.accuracy is not None
+        (network.latency_us, -network.accuracy, network)
+        for network in networks
+        if network.accuracy is not None
     ]
-    for _, negative, _, sample in sorted(rows, key=lambda row: row[:3]):
+    for _, negative, network in sorted(rows, key=lambda row: row[:2]):
         if -negative > highest:
             highest = -negative
-            front.append(sample)
+            front.append(network)
     return front
 
 

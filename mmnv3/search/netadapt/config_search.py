@@ -50,7 +50,7 @@ from mmnv3.search.netadapt.search import (
     Point,
     adapt,
     check,
-    run_alone,
+    run_seed,
 )
 from mmnv3.search.netadapt.weights import inherit
 from mmnv3.search.target import ms, parse_latency
@@ -179,18 +179,8 @@ def _open_table(model: nn.Module, plan: NetAdaptPlan) -> LatencyTable:
 
 def _foretell(task: NetAdaptTask) -> str:
     """Says how long a search will take, by two short trainings of its seed."""
-    log = task.work_dir / 'seed' / 'log'
     shorter, longer = (
-        run_alone(
-            task,
-            Cut(
-                task.seed,
-                task.seed,
-                task.state,
-                replace(task.budget, iterations=iterations),
-                log,
-            ),
-        ).seconds
+        run_seed(task, replace(task.budget, iterations=iterations)).seconds
         for iterations in _TRIAL_ITERATIONS
     )
     few, many = _TRIAL_ITERATIONS

@@ -124,12 +124,11 @@ def removable(network: Network, numbered: int = 0) -> list[int]:
     Returns:
         Their numbers, from 1.
     """
-    plans = [*network.plans(), None]
+    plans = list(network.plans())
     return [
         number
-        for number, (plan, following) in enumerate(zip(plans, plans[1:]), 1)
-        if plan
-        and plan.residual
+        for number, (plan, following) in enumerate(zip(plans, [*plans[1:], None]), 1)
+        if plan.residual
         and number > numbered
         and not (following and following.residual and following.spec == plan.spec)
     ]

@@ -262,6 +262,16 @@ def run_alone(task: NetAdaptTask, cut: Cut) -> Trial:
     return only_finite(trial)
 
 
+def run_seed(task: NetAdaptTask, budget: Budget) -> Trial:
+    """Trains the seed as if it were a proposal, or only scores it.
+
+    Raises:
+        Exception: As of :func:`run_alone`.
+    """
+    log = task.work_dir / 'seed' / 'log'
+    return run_alone(task, Cut(task.seed, task.seed, task.state, budget, log))
+
+
 def write_point(folder: Folder, name: str, point: Point, trial: Trial) -> None:
     """Writes what became of a network; its weights, beside it, come first."""
     if trial.state is not None:
@@ -307,9 +317,7 @@ def read_steps(folder: Folder) -> Iterator[FinishedStep]:
 
 def _score_seed(task: NetAdaptTask) -> Point:
     if (point := read_point(task.folder, 'seed/score')) is None:
-        budget = replace(task.budget, iterations=0, rate=1.0)
-        log = task.work_dir / 'seed' / 'log'
-        trial = run_alone(task, Cut(task.seed, task.seed, task.state, budget, log))
+        trial = run_seed(task, replace(task.budget, iterations=0, rate=1.0))
         if trial.value is None:
             raise UserError(
                 f'the checkpoint cannot be scored: {trial.problem}; give one that was '
