@@ -4,14 +4,17 @@ Example:
     python -m studies.layouts voc work_dirs/bccd_voc data/bccd
     python -m studies.layouts yolo work_dirs/persons_yolo data/coco --classes person
     python -m studies.layouts masks work_dirs/camvid_masks data/cityscapes
+    python -m studies.layouts folders work_dirs/demo_objects work_dirs/demo_data
 
 Pictures are linked, not copied; those without a box of the wanted classes are left out.
+A classifier's are what is in the boxes.
 A folder that is there already stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,10 +96,28 @@ def write_masks(data: OwnData, out: Path) -> None:
     _write(out / 'classes.txt', '\n'.join(data.classes))
 
 
+def write_folders(data: OwnData, out: Path) -> None:
+    """A folder of pictures for each class: what is in its boxes."""
+    for part, picture in _places(data):
+        whole = Image.open(picture.path).convert('RGB')
+        rows = zip(picture.labels, picture.boxes, picture.ignored)
+        for number, (label, (left, top, width, height), ignored) in enumerate(rows):
+            if ignored:
+                continue
+            file = out / part / data.classes[label] / f'{picture.path.stem}_{number}.png'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            corners = left, top, left + width, top + height
+            # Whole pixels that the box touches.
+            edges = [math.floor(value) for value in corners[:2]]
+            edges += [math.ceil(value) for value in corners[2:]]
+            whole.crop(tuple(edges)).save(file)
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[OwnData, Path], None]]] = {
     'voc': (DETECTION, write_voc),
     'yolo': (DETECTION, write_yolo),
     'masks': (SEGMENTATION, write_masks),
+    'folders': (DETECTION, write_folders),
 }
 
 

@@ -21,6 +21,7 @@ from mmnv3.datasets.demo import (
     writing,
 )
 from mmnv3.datasets.demo.writing import annotation_path, image_path, mask_path
+from mmnv3.datasets.layouts import look_at
 from mmnv3.errors import UserError
 from tests.tools import fork, fork_tool
 
@@ -51,6 +52,16 @@ def test_layout(demo: Path) -> None:
             expected.add(f'gtFine/{stem}_gtFine_labelTrainIds.png')
     assert set(digests(demo)) == expected
     assert [path.name for path in demo.parent.iterdir()] == ['demo']
+
+
+@pytest.mark.parametrize(
+    ('task', 'layout'), [('detection', 'COCO JSON'), ('segmentation', 'Cityscapes')]
+)
+def test_it_is_a_layout_of_own_data(demo: Path, task: str, layout: str) -> None:
+    data = look_at(demo, task)
+    assert data.layout == layout
+    assert (len(data.train), len(data.val)) == (SPEC.train, SPEC.val)
+    assert {sample.path.parts[-3] for sample in data.val} == {'val'}
 
 
 def test_bytes_do_not_depend_on_workers(demo: Path, tmp_path: Path) -> None:

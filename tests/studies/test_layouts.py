@@ -95,5 +95,26 @@ def pixels(path: Path) -> set[int]:
     return set(np.unique(np.asarray(Image.open(path))).tolist())
 
 
+def test_folders_have_what_is_in_the_boxes(tmp_path: Path) -> None:
+    rows = [
+        # From 2.5 to 7.25 across, and from 3 to 9 down.
+        dict(
+            id=1, image_id=0, category_id=7, bbox=[2.5, 3, 4.75, 6], area=9, iscrowd=0
+        ),
+        dict(id=2, image_id=0, category_id=9, bbox=[1, 1, 9, 9], area=9, iscrowd=1),
+        dict(id=3, image_id=2, category_id=7, bbox=[5, 6, 7, 8], area=56, iscrowd=0),
+    ]
+    (tmp_path / 'coco').mkdir()
+    source = make_coco(tmp_path / 'coco', 3, annotations=rows)
+    before = read(source, 'detection')
+    main(['folders', str(tmp_path / 'folders'), str(source)])
+    files = sorted((tmp_path / 'folders').glob('*/*/*'))
+    assert {file.parent.name for file in files} == {before.classes[0]}
+    (first,) = [file for file in files if file.stem == '0_0']
+    (picture,) = [each for each in before.samples if each.path.stem == '0']
+    whole = np.asarray(Image.open(picture.path).convert('RGB'))
+    np.testing.assert_array_equal(np.asarray(Image.open(first)), whole[3:9, 2:8])
+
+
 def test_every_layout_is_tried() -> None:
-    assert set(LAYOUTS) == {'voc', 'yolo', 'masks'}
+    assert set(LAYOUTS) == {'voc', 'yolo', 'masks', 'folders'}

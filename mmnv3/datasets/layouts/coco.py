@@ -114,7 +114,12 @@ def _picture_folder(file: Path, root: Path, data: dict[str, Any]) -> Path:
     words = [file.stem.split('_')[-1], file.stem, _part(file, root) or 'train']
     places = [file.parent, root, root / 'images']
     for word in dict.fromkeys(words):
-        places += [root / word, root / 'images' / word]
+        # The last is where Cityscapes has its pictures, and `demo_data`.
+        places += [
+            root / word,
+            root / 'images' / word,
+            root / 'leftImg8bit' / word,
+        ]
     folder = next((place for place in places if (place / names[0]).is_file()), None)
     if folder is None:
         known = list(dict.fromkeys(str(place.relative_to(root)) for place in places))
