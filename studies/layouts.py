@@ -104,13 +104,12 @@ def write_folders(data: OwnData, out: Path) -> None:
         for number, (label, (left, top, width, height), ignored) in enumerate(rows):
             if ignored:
                 continue
-            file = out / part / data.classes[label] / f'{picture.path.stem}_{number}.png'
-            file.parent.mkdir(parents=True, exist_ok=True)
-            corners = left, top, left + width, top + height
-            # Whole pixels that the box touches.
-            edges = [math.floor(value) for value in corners[:2]]
-            edges += [math.ceil(value) for value in corners[2:]]
-            whole.crop(tuple(edges)).save(file)
+            folder = out / part / data.classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            # All pixels that the box touches.
+            low, high = (left, top), (left + width, top + height)
+            corners = *map(math.floor, low), *map(math.ceil, high)
+            whole.crop(corners).save(folder / f'{picture.path.stem}_{number}.png')
 
 
 LAYOUTS: dict[str, tuple[str, Callable[[OwnData, Path], None]]] = {
