@@ -28,6 +28,9 @@ _MIN_SCALES = (0.15, 0.1, 0.07, 0.05)
 # Other anchors than the paper's pay if so much more of the boxes have one.
 _PAYS = 0.05
 _STRIDES = (16, 32, 64, 128, 256, 512)
+# What a detector's crops may be asked to overlap every box by, mmdet's own choice; and
+# the least part of a picture that they are, by the recipe's `min_crop_size`.
+_CROP_OVERLAPS, _LEAST_CROP = (0.1, 0.3, 0.5, 0.7, 0.9), 0.25
 # Boxes that anchors are tried on.
 _BOXES = 2000
 
@@ -101,6 +104,26 @@ def choose_min_scale(data: OwnData, size: Size) -> tuple[float | None, float]:
     # Of those that serve nearly as well, the one nearest to the paper's.
     near = [scale for scale in _MIN_SCALES if found[scale] > found[best] - _PAYS / 5]
     return near[0], found[near[0]]
+
+
+def choose_crop_overlaps(data: OwnData) -> tuple[float, ...]:
+    """Chooses by what IoUs a crop may be asked to overlap every box of its picture.
+
+    A box of less than a fortieth of the picture overlaps no crop of half its sides by a
+    tenth. Where most pictures have one such crops are hardly ever found, and to look
+    for them takes longer than everything else that is done to a picture: 13 of 17 ms on
+    one of BCCD.
+
+    Returns:
+        The IoUs; none where most pictures have so small a box.
+    """
+    smallest = [
+        sample.boxes[:, 2:].prod(axis=1).min() / math.prod(sample.size)
+        for sample in data.train
+        if sample.size and len(sample.boxes)
+    ]
+    found = not smallest or np.median(smallest) >= _CROP_OVERLAPS[0] * _LEAST_CROP
+    return _CROP_OVERLAPS if found else ()
 
 
 def _training_boxes(data: OwnData, size: Size) -> torch.Tensor:

@@ -26,7 +26,11 @@ from mmnv3.engine.config import read_config
 from mmnv3.errors import UserError
 from mmnv3.files import check_output, temporary_folder, whole_or_absent
 from mmnv3.memory import keep_freed_memory
-from mmnv3.own_data.fitting import choose_min_scale, choose_size
+from mmnv3.own_data.fitting import (
+    choose_crop_overlaps,
+    choose_min_scale,
+    choose_size,
+)
 from mmnv3.own_data.page import draw_page
 from mmnv3.own_data.recipe import (
     TAILS,
@@ -175,6 +179,7 @@ def _fit(wish: Wish, data: OwnData, weights: Weights | None) -> Recipe:
         workers=count_workers(),
         iterations=1,
         why=(why, ''),
+        crop_overlaps=choose_crop_overlaps(data),
     )
 
 

@@ -50,6 +50,7 @@ class Recipe:
         workers: Data-loading processes.
         iterations: How long to train.
         why: Sentences for the config: of the size, and of the iterations.
+        crop_overlaps: What a detector's crops may be asked to overlap every box by.
     """
 
     network: str
@@ -60,6 +61,7 @@ class Recipe:
     workers: int
     iterations: int
     why: tuple[str, str] = ('', '')
+    crop_overlaps: tuple[float, ...] = ()
 
 
 def choose_batch(data: OwnData) -> int:
@@ -148,6 +150,7 @@ def config_text(
         *_metainfo(data),
         *(f'# {line}' for line in _wrapped(recipe.why[0])),
         f'input_size = {tuple(recipe.size)}',
+        *(_crops(recipe) if data.task == DETECTION else []),
         *(f'# {line}' for line in _wrapped(recipe.why[1])),
         *_LENGTH[data.task](data, recipe),
         '',
@@ -160,6 +163,15 @@ def config_text(
         *_schedule(data, recipe),
     ]
     return '\n'.join([*head, *sections]) + '\n'
+
+
+def _crops(recipe: Recipe) -> list[str]:
+    why = (
+        'What a crop may be asked to overlap every box by.'
+        if recipe.crop_overlaps
+        else 'Most pictures have a box that no crop overlaps by a tenth.'
+    )
+    return [f'# {why}', f'crop_overlaps = {recipe.crop_overlaps}']
 
 
 def _wrapped(text: str, width: int = 84) -> list[str]:
@@ -338,9 +350,7 @@ _DETECTION_PIPELINES = """
 resize = dict(type='Resize', scale=input_size, keep_ratio=False)
 train_pipeline = [
     *_base_.train_pipeline[:3],
-    dict(
-        type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.5
-    ),
+    dict(type='MinIoURandomCrop', min_ious=crop_overlaps, min_crop_size=0.5),
     resize,
     # It swaps colours, too: leave it out where colour alone tells classes apart.
     dict(

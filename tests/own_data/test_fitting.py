@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from mmnv3.datasets.layouts import OwnData, Sample
-from mmnv3.own_data.fitting import choose_min_scale, choose_size
+from mmnv3.own_data.fitting import (
+    choose_crop_overlaps,
+    choose_min_scale,
+    choose_size,
+)
 from mmnv3.size import Size
 
 
@@ -67,3 +71,13 @@ def test_anchors_follow_small_boxes() -> None:
     assert min_scale == 0.05
     assert fraction > 0.05
     assert choose_min_scale(data('detection', (320, 320)), Size(320, 320)) == (None, 0)
+
+
+def test_crops_that_no_box_allows_are_not_sought() -> None:
+    # A crop of half the sides is 100 by 100: a tenth of it is 1000 pixels.
+    large, small = (0, 0, 40, 25), (50, 50, 37, 27)
+    found = choose_crop_overlaps(data('detection', (200, 200), large))
+    assert found == (0.1, 0.3, 0.5, 0.7, 0.9)
+    assert choose_crop_overlaps(data('detection', (200, 200), large, small)) == ()
+    # Without boxes there is nothing to overlap.
+    assert choose_crop_overlaps(data('segmentation', (200, 200))) == found
