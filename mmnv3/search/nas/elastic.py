@@ -28,6 +28,8 @@ from mmnv3.search.nas.space import OPS, Space, Tokens
 # Random networks that train with the largest and the smallest in every iteration
 # (BigNAS's sandwich, Yu and Huang, ICCV 2019).
 RANDOM_NETWORKS = 2
+# A block of a model, by the name of a layer.
+_BLOCK = re.compile(r'backbone\.block(\d+)')
 
 
 class ElasticModel(BaseModel):
@@ -52,33 +54,30 @@ class ElasticModel(BaseModel):
         self._kept: dict[Tokens, nn.Module] = {}
         with torch.random.fork_rng(devices=[]), quiet_logger():
             torch.manual_seed(seed)
-            # The largest first, so that of equal layers it is the one that counts.
             ends = [space.extreme(op, True) for op in space.choices['op']]
             models: list[tuple[Tokens, Any]] = [
                 (tokens, self._build(tokens)) for tokens in ends
             ]
             for _, model in models:
                 model.init_weights()
-        # The largest first: of equal layers it is the one that counts.
         models.sort(key=lambda pair: _size(pair[1]), reverse=True)
+        self.largest = models[0][0]
         super().__init__(data_preprocessor=models[0][1].data_preprocessor)
         # Kept with the weights: what is drawn in a step is the same after a resume.
         self.steps: Tensor
         self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
         # The largest of every layer, as a module of its own kind: what decays weights
-        # asks for that.
+        # asks for that. Of equal ones it is that of the largest network.
         self.layers = nn.ModuleDict()
-        owners = {}
         for tokens, model in models:
             for name, module in model.named_modules():
                 if not _numbers(module):
                     continue
-                key = self._layer(name, tokens)
+                key = self._layer(name, tokens, model)
                 if key not in self.layers or (
                     _numbers(self.layers[key]) < _numbers(module)
                 ):
-                    self.layers[key], owners[key] = module, tokens
-        self.largest = list(dict.fromkeys(owners.values()))
+                    self.layers[key] = module
         self.smallest = min(
             (space.extreme(op, False) for op in space.choices['op']),
             key=lambda tokens: _size(self._build(tokens)),
@@ -87,22 +86,28 @@ class ElasticModel(BaseModel):
     def _build(self, tokens: Tokens) -> nn.Module:
         return build(with_sampled_spec(self.config, self.space.decode(tokens)))
 
-    def _layer(self, name: str, tokens: Tokens) -> str:
+    def _layer(self, name: str, tokens: Tokens, model: Any) -> str:
         """The layer whose weights one of a network shares, by its name in a model.
 
         As ``backbone/stage2/0/expand/conv`` of ``backbone.block4.expand.conv``: a block
-        is told by its place in its stage, not in the network.
+        is told by its place in its stage, not in the network. Blocks of another kind
+        share nothing: a depthwise convolution of what comes in, as a separable block
+        has, is none of the first channels of an expansion.
         """
-        found = re.match(r'backbone\.block(\d+)\.(\w+)', name)
+        found = _BLOCK.match(name)
         if found:
             stage, index = self.space.places(tokens)[int(found[1]) - 1]
-            place = f'backbone.stage{stage}.{index}.{found[2]}'
-            # A full convolution is another layer than the 1×1 in its place.
-            op = OPS[self.space.settings(tokens)[stage]['op']]
-            if op.fused and found[2] == 'expand':
-                place += '.fused'
-            name = place + name[found.end() :]
+            kind = self._kind(stage, tokens)
+            name = f'backbone.stage{stage}.{index}{kind}{name[found.end() :]}'
+        elif not name.startswith('backbone.'):
+            # C4 is an expansion, or where there is none what comes in.
+            name = '.'.join([name, *(tap.part for tap in model.backbone.taps)])
         return name.replace('.', '/')
+
+    def _kind(self, stage: int, tokens: Tokens) -> str:
+        """What the names of a stage's blocks are told from those of bottlenecks by."""
+        op = OPS[self.space.settings(tokens)[stage]['op']]
+        return '.fused' if op.fused else '' if op.ratio > 1 else '.separable'
 
     def parameters_of(self, model: nn.Module, tokens: Tokens) -> dict[str, Tensor]:
         """The shared weights that a network takes, through which gradients flow.
@@ -117,7 +122,7 @@ class ElasticModel(BaseModel):
         found = {}
         for name, parameter in model.named_parameters():
             layer, _, attribute = name.rpartition('.')
-            shared = getattr(self.layers[self._layer(layer, tokens)], attribute)
+            shared = getattr(self.layers[self._layer(layer, tokens, model)], attribute)
             taken = take(shared, parameter.shape)
             if taken.shape != parameter.shape:
                 raise UserError(
@@ -148,7 +153,7 @@ class ElasticModel(BaseModel):
         """
         chance = random.Random(f'{self.seed} {int(self.steps)}')
         drawn = [self.space.random(chance) for _ in range(RANDOM_NETWORKS)]
-        ends = chance.choice(self.largest), self.smallest
+        ends = self.largest, self.smallest
         data = self.data_preprocessor(data, True)
         logs = []
         optim_wrapper.zero_grad()

@@ -169,6 +169,8 @@ class ElasticProxy:
         folder.claim(
             dict(
                 elastic=self.space.name,
+                # Those of an earlier version shared with others too.
+                shared_by='blocks of a kind',
                 budget=asdict(self.budget),
                 **identify(self.config),
             )

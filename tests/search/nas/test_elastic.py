@@ -61,7 +61,30 @@ def test_a_network_has_its_share(elastic):
     squeeze = shared['backbone/stage2/0/se/reduce'].weight
     own = state['backbone.block4.se.reduce.weight']
     assert own.equal(squeeze[: len(own), : own.shape[1]])
-    assert len(elastic.largest) == 1 and SPACE.places(TOKENS)[-1] == (4, 3)
+    assert SPACE.places(TOKENS)[-1] == (4, 3)
+
+
+def test_blocks_share_with_those_of_their_kind(elastic):
+    # C4 is an expansion, which a separable block has not.
+    separable = SPACE.uniform(
+        op='separable', kernel=3, se=0.25, residual=True, filters=1.0, layers=0
+    )
+    mixed = (*TOKENS[:-6], *separable[-6:])
+    names = {}
+    for tokens in (TOKENS, mixed, separable):
+        model = elastic.network(tokens)
+        layers = [name for name, _ in model.named_modules()]
+        names[tokens] = {elastic._layer(layer, tokens, model) for layer in layers}
+        heads = [name for name in names[tokens] if name.startswith('bbox_head')]
+        first = 'expand' if tokens == TOKENS else 'out'
+        assert heads and all(name.endswith(f'/{first}/out') for name in heads)
+    stage = 'backbone/stage4/0'
+    assert f'{stage}/depthwise/conv' in names[TOKENS]
+    for tokens in (mixed, separable):
+        assert f'{stage}/separable/depthwise/conv' in names[tokens]
+        assert f'{stage}/depthwise/conv' not in names[tokens]
+    blocks = [name for name in names[separable] if name.startswith('backbone/stage')]
+    assert not names[TOKENS] & {name for name in blocks if '/stage0/' not in name}
 
 
 @pytest.mark.parametrize('name', ['small', 'v3_large'])
@@ -79,7 +102,7 @@ def test_a_step_is_that_of_the_networks_themselves(config, monkeypatch):
     elastic = ElasticModel(config, SPACE)
     drawn = [TOKENS, tuple(0 for _ in TOKENS)]
     monkeypatch.setattr(type(SPACE), 'random', lambda *_: drawn[0])
-    networks = [elastic.largest[0], elastic.smallest, TOKENS, TOKENS]
+    networks = [elastic.largest, elastic.smallest, TOKENS, TOKENS]
     before = {key: value.clone() for key, value in elastic.state_dict().items()}
     data = _batch()
     expected = {}
@@ -89,7 +112,7 @@ def test_a_step_is_that_of_the_networks_themselves(config, monkeypatch):
         (elastic.parse_losses(losses)[0] / len(networks)).backward()
         for name, parameter in model.named_parameters():
             layer, _, attribute = name.rpartition('.')
-            key = f'layers.{elastic._layer(layer, tokens)}.{attribute}'
+            key = f'layers.{elastic._layer(layer, tokens, model)}.{attribute}'
             total = expected.setdefault(key, torch.zeros_like(before[key]))
             take(total, parameter.shape).add_(parameter.grad)
     optimizer = torch.optim.SGD(elastic.parameters(), lr=0.1)
