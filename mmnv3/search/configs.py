@@ -49,7 +49,9 @@ _TIMES = ('begin', 'end', 'T_max', 'step_size', 'milestones', 'total_steps')
 # mmdet's own, where a config names none.
 _DET_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
+# A block by its own name, and by that of a layer of a model.
 _BLOCK = re.compile(r'block(\d+)')
+MODEL_BLOCK = re.compile(rf'backbone\.{_BLOCK.pattern}')
 _COUNTER = itertools.count()
 
 

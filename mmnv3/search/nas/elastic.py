@@ -9,7 +9,6 @@ new statistics of its batch normalisation and an evaluation.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,14 +21,12 @@ from torch.func import functional_call
 
 from mmnv3.engine.build import quiet_logger
 from mmnv3.errors import UserError
-from mmnv3.search.configs import build, with_sampled_spec
+from mmnv3.search.configs import MODEL_BLOCK, build, with_sampled_spec
 from mmnv3.search.nas.space import OPS, Space, Tokens
 
 # Random networks that train with the largest and the smallest in every iteration
 # (BigNAS's sandwich, Yu and Huang, ICCV 2019).
 RANDOM_NETWORKS = 2
-# A block of a model, by the name of a layer.
-_BLOCK = re.compile(r'backbone\.block(\d+)')
 
 
 class ElasticModel(BaseModel):
@@ -94,7 +91,7 @@ class ElasticModel(BaseModel):
         share nothing: a depthwise convolution of what comes in, as a separable block
         has, is none of the first channels of an expansion.
         """
-        found = _BLOCK.match(name)
+        found = MODEL_BLOCK.match(name)
         if found:
             stage, index = self.space.places(tokens)[int(found[1]) - 1]
             kind = self._kind(stage, tokens)

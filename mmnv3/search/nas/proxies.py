@@ -28,8 +28,8 @@ from mmnv3.search.trial import (
     train_model,
 )
 
-# Batches that new statistics of batch normalisation are of: by 8 the order of twelve
-# networks correlated with whole trainings by 0.67, by 30 by 0.77 (docs/search.md).
+# Batches that new statistics of batch normalisation are of: by 8, networks that are
+# nearly as good come in another order (docs/search.md).
 _BATCHES = 30
 # Networks of a job: what is built once for all of them takes as long as one.
 _NETWORKS = 10

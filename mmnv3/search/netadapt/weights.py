@@ -8,7 +8,6 @@ nothing changes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -26,6 +25,7 @@ from mmnv3.arch import (
 from mmnv3.arch.layers import CONV, SQUEEZE_EXCITE
 from mmnv3.errors import UserError
 from mmnv3.search.configs import (
+    MODEL_BLOCK,
     build_shapes,
     config_network,
     set_taps,
@@ -39,7 +39,6 @@ Space = str
 # The spaces of a tensor's dimensions; None for one that is never cut.
 Axes = tuple[Space | None, ...]
 _BACKBONE = 'backbone.'
-_BLOCK = re.compile(r'backbone\.block(\d+)')
 
 
 def inherit(
@@ -91,7 +90,7 @@ def _without_block(state: Mapping[str, Tensor], removed: int) -> dict[str, Tenso
     """The weights without those of a block, and the later blocks by their numbers."""
     kept = {}
     for name, tensor in state.items():
-        found = _BLOCK.match(name)
+        found = MODEL_BLOCK.match(name)
         number = int(found[1]) if found else 0
         if found and number > removed:
             name = f'{_BACKBONE}block{number - 1}{name[found.end() :]}'
