@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         '--strategy',
         choices=STRATEGIES,
         default=EVOLUTION,
-        help='what draws networks: evolution, of those within the target only, or a '
-        "controller that PPO trains, the paper's way (%(default)s)",
+        help='what draws networks: evolution, of those only that take 0.9 to 1 of the '
+        "target, or a controller that PPO trains, the paper's way (%(default)s)",
     )
     parser.add_argument(
         '--iters',

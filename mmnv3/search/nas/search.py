@@ -176,7 +176,7 @@ class NASSettings:
         samples: How many networks are drawn.
         batch_size: Networks that are drawn before anything is learnt from them.
         seed: Of all that is random.
-        strategy: One of :data:`STRATEGIES`: evolution within the target latency, or
+        strategy: One of :data:`STRATEGIES`: evolution at the target latency, or
             the paper's controller, trained by PPO.
         ppo: How the controller learns.
     """
