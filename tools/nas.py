@@ -52,8 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--reward-exponent',
         metavar='W',
-        help=f'of latency: {", ".join(EXPONENTS)}, or a number; by default that of '
-        'the space, -0.07 of large and -0.15 of small',
+        help=f'of latency: {", ".join(EXPONENTS)}, or a number; by default hard with '
+        'evolution, which looks at the target only, and with ppo that of the space, '
+        '-0.07 of large and -0.15 of small',
     )
     parser.add_argument(
         '--samples',
@@ -89,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
         'one elastic network, which is trained first, or a short training from '
         "scratch, the paper's way",
     )
+    parser.add_argument(
+        '--finalists',
+        type=arguments.count,
+        default=0,
+        help="train so many of the best by the config's whole schedule, and keep the "
+        'one that comes out best; by default the one that the proxy likes best is kept',
+    )
     add_search_options(parser, 'nas_', 'networks')
     return parser
 
@@ -100,10 +108,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     work_dir = args.work_dir or Path('work_dirs') / f'nas_{Path(args.config).stem}'
     check_output('--work-dir', work_dir, folder=True)
     check_output('--table', args.table, [args.config])
+    exponent = 'hard' if args.strategy == EVOLUTION else args.space.removeprefix('v3_')
     settings = NASSettings(
         make_reward(
-            parse_latency(args.target_latency),
-            args.reward_exponent or args.space.removeprefix('v3_'),
+            parse_latency(args.target_latency), args.reward_exponent or exponent
         ),
         args.samples,
         args.batch_size,
@@ -123,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.ray,
         args.size and tuple(args.size),
         Execution(args.backend, args.threads, args.precision),
+        finalists=args.finalists,
     )
     search_config(config, settings, plan, Console())
 

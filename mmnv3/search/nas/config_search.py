@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mmengine.config import Config
 from rich.console import Console
 
 from mmnv3.engine.screen import next_commands
-from mmnv3.search.configs import Budget, beside_config, with_sampled_spec
+from mmnv3.search.configs import (
+    Budget,
+    beside_config,
+    schedule_length,
+    with_sampled_spec,
+)
 from mmnv3.search.folder import Folder, identify
 from mmnv3.search.latency.measuring import counting_bar, search_table
 from mmnv3.search.latency.price import config_price
 from mmnv3.search.latency.table import Execution, LatencyTable
-from mmnv3.search.nas.outputs import print_pareto, sample_line, write_results
+from mmnv3.search.nas.finalists import choose_finalists, train_finalists
+from mmnv3.search.nas.outputs import print_samples, sample_line, write_results
 from mmnv3.search.nas.pricing import complete_table
-from mmnv3.search.nas.proxies import ELASTIC, PROXIES, ElasticProxy
+from mmnv3.search.nas.proxies import ELASTIC, PROXIES, ElasticProxy, ScratchProxy
+from mmnv3.search.nas.reward import Reward
 from mmnv3.search.nas.search import (
     NASearch,
     NASSettings,
     Sample,
     best,
     check_target,
+    pareto,
 )
 from mmnv3.search.nas.space import Space, get_space
 from mmnv3.search.target import Price, ms
@@ -45,6 +54,8 @@ class NASPlan:
         execution: How the networks of the table that is kept are run.
         trainings: Where networks are trained; ``trainings`` in ``work_dir`` for None.
             An elastic network that lies there already serves another target too.
+        finalists: How many of the best are trained by the config's whole schedule in
+            the end; the best of them is what was found.
     """
 
     space: str
@@ -56,6 +67,7 @@ class NASPlan:
     size: tuple[int, int] | None = None
     execution: Execution = field(default_factory=Execution)
     trainings: Path | None = None
+    finalists: int = 0
 
 
 def search_config(
@@ -119,11 +131,14 @@ def search_config(
         if isinstance(proxy, ElasticProxy):
             _train_elastic(proxy, console)
         samples = search.run()
+        print_samples('Pareto set', space, pareto(samples), best(samples), console)
+        top = _best_finalist(config, space, samples, settings.reward, plan, console)
         metric = metric_name(config)
-        found, plot = write_results(space, samples, target_us, metric, plan.work_dir)
-        print_pareto(space, samples, console)
+        found, plot = write_results(
+            space, samples, top, target_us, metric, plan.work_dir
+        )
         # The network by its file, so that the config can be read again.
-        spec = space.decode(best(samples).tokens)
+        spec = space.decode(top.tokens)
         written = with_sampled_spec(config, spec, beside_config(found.name))
         with Folder(plan.work_dir).writing('best_config.py') as partial:
             partial.write_text(written.dump(), encoding='utf-8')
@@ -138,6 +153,38 @@ def _train_elastic(proxy: ElasticProxy, console: Console) -> None:
         task = bar.add_task('elastic network', total=proxy.budget.iterations)
         proxy.train(lambda done: bar.update(task, completed=done))
         bar.update(task, visible=False)
+
+
+def _best_finalist(
+    config: Config,
+    space: Space,
+    samples: Sequence[Sample],
+    reward: Reward,
+    plan: NASPlan,
+    console: Console,
+) -> Sample:
+    """The sample that comes out best when the best are trained to the end."""
+    if not plan.finalists:
+        return best(samples)
+    budget = replace(plan.budget, iterations=schedule_length(config))
+    train = ScratchProxy(
+        config, space, budget, plan.work_dir / 'finalists_logs', plan.ray
+    )
+    chosen = choose_finalists(samples, plan.finalists)
+    with counting_bar(console) as bar:
+        task = bar.add_task('finalists, by the whole schedule', total=len(chosen))
+        found = train_finalists(
+            space,
+            chosen,
+            reward,
+            train,
+            Folder(plan.work_dir),
+            lambda sample: bar.advance(task),
+        )
+        bar.update(task, visible=False)
+    top = best(found)
+    print_samples('Finalists, trained to the end', space, found, top, console)
+    return samples[top.index]
 
 
 def _open_price(

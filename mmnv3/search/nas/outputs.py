@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmnv3.search.folder import Folder
-from mmnv3.search.nas.search import Sample, best, pareto
+from mmnv3.search.nas.search import Sample, pareto
 from mmnv3.search.nas.space import Space
 
 _DPI = 110
@@ -51,6 +51,7 @@ def describe_stages(space: Space, sample: Sample) -> str:
 def write_results(
     space: Space,
     samples: Sequence[Sample],
+    top: Sample,
     target_us: float,
     metric: str,
     work_dir: Path,
@@ -60,6 +61,7 @@ def write_results(
     Args:
         space: The space.
         samples: Of the search.
+        top: The best of them.
         target_us: The target latency.
         metric: Name of the accuracy, for the plot.
         work_dir: Gets ``best.json``, ``pareto/SAMPLE.json`` and ``search.png``.
@@ -68,61 +70,71 @@ def write_results(
         The best specification and the plot.
 
     Raises:
-        UserError: When something cannot be written, or no sample has an accuracy.
+        UserError: When something cannot be written.
     """
     folder = Folder(work_dir)
-    files = {'best.json': best(samples)}
+    files = {'best.json': top}
     for sample in pareto(samples):
         files[f'pareto/{sample.index + 1}.json'] = sample
     for name, sample in files.items():
         folder.write_spec(name, space.decode(sample.tokens))
-    figure = draw_samples(samples, target_us, metric)
+    figure = draw_samples(samples, top, target_us, metric)
     with folder.writing('search.png') as partial:
         figure.savefig(partial, format='png')
     return [work_dir / 'best.json', work_dir / 'search.png']
 
 
-def print_pareto(space: Space, samples: Sequence[Sample], console: Console) -> None:
-    """Prints the Pareto set; the best sample has a star."""
-    top = best(samples)
-    front = pareto(samples)
-    table = Table(title='Pareto set')
+def print_samples(
+    title: str,
+    space: Space,
+    samples: Sequence[Sample],
+    top: Sample,
+    console: Console,
+) -> None:
+    """Prints a table of samples, the best of which has a star."""
+    table = Table(title=title)
     for name in ('sample', 'ms', 'accuracy', 'reward'):
         table.add_column(name, justify='right')
     table.add_column('stages')
-    for sample in front if top in front else [top, *front]:
+    for sample in samples if top in samples else [top, *samples]:
         table.add_row(
-            f'{sample.index + 1}{"*" * (sample is top)}',
+            f'{sample.index + 1}{"*" * (sample == top)}',
             f'{sample.latency_us / 1e3:.3f}',
-            f'{sample.accuracy:.4f}',
-            f'{sample.reward:.4f}',
+            _figure(sample.accuracy),
+            _figure(sample.reward),
             describe_stages(space, sample),
         )
     console.print(table)
 
 
-def draw_samples(samples: Sequence[Sample], target_us: float, metric: str) -> Figure:
+def _figure(value: float | None) -> str:
+    return '' if value is None else f'{value:.4f}'
+
+
+def draw_samples(
+    samples: Sequence[Sample], top: Sample, target_us: float, metric: str
+) -> Figure:
     """Draws the samples with their Pareto set, and how the reward went.
 
     Args:
         samples: Of the search; those without an accuracy are left out.
+        top: The best of them.
         target_us: The target latency.
         metric: Name of the accuracy.
-
-    Raises:
-        UserError: When no sample has an accuracy.
     """
     finite = [sample for sample in samples if sample.reward is not None]
     figure = Figure(figsize=(10, 4), dpi=_DPI, layout='constrained')
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _draw_latencies(left, finite, target_us)
+    _draw_latencies(left, finite, top, target_us)
     left.set_ylabel(metric)
     _draw_rewards(right, finite)
     return figure
 
 
-def _draw_latencies(axes: Axes, samples: Sequence[Sample], target_us: float) -> None:
+def _draw_latencies(
+    axes: Axes, samples: Sequence[Sample], top: Sample, target_us: float
+) -> None:
     points = axes.scatter(
         *_series(samples),
         c=[sample.index for sample in samples],
@@ -136,7 +148,7 @@ def _draw_latencies(axes: Axes, samples: Sequence[Sample], target_us: float) -> 
         lw=1,
         label='Pareto set',
     )
-    axes.plot(*_series([best(samples)]), '*', color='tab:red', ms=12, label='best')
+    axes.plot(*_series([top]), '*', color='tab:red', ms=12, label='best')
     axes.axvline(target_us / 1e3, color='grey', ls='--', lw=1, label='target')
     axes.set_xlabel('latency, ms')
     axes.grid(alpha=0.3)

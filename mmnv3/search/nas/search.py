@@ -334,7 +334,7 @@ class NASearch:
                 finish(spec)
         for index, outcome in self.evaluate([batch[specs.index(spec)] for spec in new]):
             spec = new[index]
-            self.known[spec] = _finite(outcome)
+            self.known[spec] = finite(outcome)
             first = specs.index(spec)
             self.folder.append_row(
                 HISTORY, asdict(self._sample(first, batch[first], spec))
@@ -343,17 +343,12 @@ class NASearch:
         return [samples[place] for place in range(len(batch))]
 
     def _sample(self, place: int, tokens: Tokens, spec: NetSpec) -> Sample:
-        outcome, latency_us = self.known[spec], self.price(spec)
-        reward = None
-        if outcome.accuracy is not None:
-            reward = self.settings.reward(outcome.accuracy, latency_us)
-        return Sample(
+        return judge(
             len(self.samples) + place,
             tokens,
-            latency_us,
-            outcome.accuracy,
-            reward,
-            outcome.problem,
+            self.price(spec),
+            self.known[spec],
+            self.settings.reward,
         )
 
     def _resume(self, conditions: Mapping[str, Any]) -> None:
@@ -363,27 +358,16 @@ class NASearch:
             try:
                 self.strategy.load_state_dict(state['strategy'])
                 self.generator.set_state(state['generator'])
-                self.samples = self._read_samples(state['samples'])
+                self.samples = _samples(state['samples'], self.space)
             except Exception as error:  # PyTorch raises anything for strange tensors.
                 raise self.folder.damaged(STATE, error) from None
-        try:
-            history = self._read_samples(self.folder.read_rows(HISTORY))
-        except (ValueError, IndexError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise self.folder.damaged(HISTORY, error) from None
+        history = read_samples(self.folder, HISTORY, self.space)
         # Of a killed batch, failures are tried again: a machine may have been at fault.
         finite = [sample for sample in history if sample.accuracy is not None]
         for sample in [*finite, *self.samples]:
             self.known[self.space.decode(sample.tokens)] = Outcome(
                 sample.accuracy, sample.problem
             )
-
-    def _read_samples(self, rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
-        samples = list(map(Sample.of_row, rows))
-        for sample in samples:
-            self.space.decode(sample.tokens)
-        return samples
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a search to go on; more samples may be asked."""
@@ -412,7 +396,51 @@ class NASearch:
         self.folder.write_tensors(STATE, state)
 
 
-def _finite(outcome: Outcome) -> Outcome:
+def read_samples(folder: Folder, name: str, space: Space) -> list[Sample]:
+    """Samples of a file that has one in a line; none where there is no file.
+
+    Args:
+        folder: Where it is.
+        name: Of the file.
+        space: That they are of.
+
+    Raises:
+        UserError: When the file is damaged.
+    """
+    try:
+        return _samples(folder.read_rows(name), space)
+    except UserError:
+        raise
+    except (ValueError, IndexError) as error:
+        raise folder.damaged(name, error) from None
+
+
+def _samples(rows: Iterable[Mapping[str, Any]], space: Space) -> list[Sample]:
+    samples = list(map(Sample.of_row, rows))
+    for sample in samples:
+        space.decode(sample.tokens)
+    return samples
+
+
+def judge(
+    index: int, tokens: Tokens, latency_us: float, outcome: Outcome, reward: Reward
+) -> Sample:
+    """A sample of what evaluating a network came to.
+
+    Args:
+        index: Its place in the search, from 0.
+        tokens: Its choices.
+        latency_us: Its price.
+        outcome: What it came to; see :func:`finite`.
+        reward: What it is worth.
+    """
+    accuracy = outcome.accuracy
+    worth = None if accuracy is None else reward(accuracy, latency_us)
+    return Sample(index, tokens, latency_us, accuracy, worth, outcome.problem)
+
+
+def finite(outcome: Outcome) -> Outcome:
+    """An outcome whose accuracy is no number, as a failure."""
     if outcome.accuracy is None or math.isfinite(outcome.accuracy):
         return outcome
     return Outcome(None, outcome.problem or f'its accuracy is {outcome.accuracy}')

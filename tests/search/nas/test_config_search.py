@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import replace
 
 import pytest
 from mmengine.config import Config
@@ -15,6 +16,7 @@ from mmnv3.search.configs import Budget
 from mmnv3.search.latency.table import Execution, LatencyTable
 from mmnv3.search.nas import config_search, proxies
 from mmnv3.search.nas.config_search import NASPlan, search_config
+from mmnv3.search.nas.finalists import choose_finalists
 from mmnv3.search.nas.proxies import ELASTIC, ScratchJob, ScratchProxy, train_scratch
 from mmnv3.search.nas.reward import make_reward
 from mmnv3.search.nas.search import NASSettings, Outcome, best
@@ -42,7 +44,7 @@ def trained(monkeypatch):
 
 
 def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
-    tmp_path, machine, trained, demo_data
+    tmp_path, machine, trained, demo_data, monkeypatch
 ):
     config = read_config(f'{ROOT}/configs/ssdlite_mnv3_small_demo.py')
     config.train_dataloader.dataset.data_root = f'{demo_data}/'
@@ -67,6 +69,19 @@ def test_a_search_leaves_a_config_that_goes_where_its_folder_goes(
     again = search_config(config, settings, plan, console)
     assert again == samples and len(trained) == 4
     assert 'going on after 4 samples' in console.file.getvalue()
+
+    # Trained to the end, another one is best.
+    finalists = choose_finalists(samples, 2)
+    worst = min(finalists, key=lambda sample: sample.reward)
+    monkeypatch.setattr(
+        proxies,
+        'train_scratch',
+        lambda job: Outcome(0.9 if job.tokens == worst.tokens else 0.1),
+    )
+    search_config(config, settings, replace(plan, finalists=2), console)
+    assert load_spec(elsewhere / 'best.json') == space.decode(worst.tokens)
+    assert 'Finalists' in console.file.getvalue() and len(trained) == 4
+
     config.optim_wrapper.optimizer.lr = 0.07
     with pytest.raises(UserError, match=r'another config\.optim_wrapper\S+\.lr \('):
         search_config(config, settings, plan, console)

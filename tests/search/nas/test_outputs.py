@@ -6,7 +6,7 @@ from tests.search.nas.test_search import SPACE, search
 
 def test_results(tmp_path):
     samples = search(tmp_path).run()
-    write_results(SPACE, samples, 2000, 'mAP', tmp_path)
+    write_results(SPACE, samples, best(samples), 2000, 'mAP', tmp_path)
     assert load_spec(tmp_path / 'best.json') == SPACE.decode(best(samples).tokens)
     found = {int(path.stem) for path in (tmp_path / 'pareto').iterdir()}
     assert found == {sample.index + 1 for sample in pareto(samples)}
