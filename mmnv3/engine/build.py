@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -47,8 +48,7 @@ def build_model(
     torch.manual_seed(0)
     if not isinstance(config, Config):
         config = read_config(config, options)
-    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
-        model = MODELS.build(config.model)
+    model: Any = new_model(config)
     model.cfg, model.dataset_meta = config, None
     if checkpoint is not None:
         # What the config would start a training from need not be there.
@@ -74,6 +74,18 @@ def build_model(
         with quiet_logger():
             model.init_weights()
     return model.eval()
+
+
+def new_model(config: Config) -> nn.Module:
+    """The model of a config as its class makes it, in training mode.
+
+    Args:
+        config: The config; stays as it is.
+    """
+    # mmdet's detectors write train_cfg and test_cfg into what they get for their heads.
+    model = copy.deepcopy(config.model)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
+        return MODELS.build(model)
 
 
 @contextmanager

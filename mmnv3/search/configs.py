@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
 from mmnv3.arch import (
@@ -33,6 +33,7 @@ from mmnv3.arch import (
     fit_to_taps,
     list_taps,
 )
+from mmnv3.engine.build import new_model
 from mmnv3.errors import UserError
 from mmnv3.models import MobileNetV3
 
@@ -211,8 +212,7 @@ def _without_pretrained(init_cfg: Any) -> Any:
 
 def build(config: Config) -> nn.Module:
     """The model of a config, in eval mode."""
-    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
-        return MODELS.build(config.model).eval()
+    return new_model(config).eval()
 
 
 def build_shapes(config: Config) -> nn.Module:

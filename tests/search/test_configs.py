@@ -113,7 +113,7 @@ def test_taps_by_index_are_refused():
 
 def test_blocks_that_a_config_knows_by_number(read):
     assert numbered_blocks(read('ssdlite_mnv3_small_demo')) == 0
-    segmentation = read('lraspp_mnv3_small_camvid')
+    segmentation = read_config(f'{ROOT}/configs/lraspp_mnv3_small_camvid.py')
     assert numbered_blocks(segmentation) == 3
     segmentation.model.backbone.frozen_stages = 5
     assert numbered_blocks(segmentation) == 5
