@@ -202,6 +202,7 @@ def _sampled(
     seed_us: float,
     folder: Folder,
     samples: int,
+    finalists: int,
     space: str,
     ray: str | None,
 ) -> Iterator[Candidate]:
@@ -219,6 +220,7 @@ def _sampled(
             place,
             ray=ray,
             trainings=folder.path / 'elastic',
+            finalists=finalists,
         )
         search_config(config, settings, plan, Console())
         spec = load_spec(place / 'best.json')
@@ -254,6 +256,7 @@ def run(
     config: Config,
     seeds: int,
     samples: int,
+    finalists: int,
     space: str,
     folder: Folder,
     ray: str | None = None,
@@ -264,6 +267,8 @@ def run(
         config: Its network is the seed of NetAdapt and of the multipliers.
         seeds: Of every training.
         samples: Of NAS.
+        finalists: Of NAS, for each latency; see
+            :class:`mmnv3.search.nas.config_search.NASPlan`.
         space: Of NAS.
         folder: Keeps everything.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
@@ -295,7 +300,7 @@ def run(
     table, _ = search_table(None, Execution())
     price = config_price(config, table)
     seed_us = price(config_network(config).spec)
-    train(_sampled(config, seed_us, folder, samples, space, ray))
+    train(_sampled(config, seed_us, folder, samples, finalists, space, ray))
     train(_tuned(config, state, price, folder, adapted))
     size = input_size(config)
     times_us = time_networks(
@@ -367,10 +372,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--samples', type=arguments.count, default=600, help='of NAS; %(default)s'
     )
+    parser.add_argument(
+        '--finalists',
+        type=arguments.count,
+        default=0,
+        help='of NAS that are trained to the end; none by default',
+    )
     args = parser.parse_args(argv)
     config, folder = open_study(args)
     with folder.alone():
-        entries = run(config, args.seeds, args.samples, args.space, folder, args.ray)
+        entries = run(
+            config,
+            args.seeds,
+            args.samples,
+            args.finalists,
+            args.space,
+            folder,
+            args.ray,
+        )
         machine = describe_machine(1)
         content = dict(machine=machine, entries=[asdict(entry) for entry in entries])
         folder.write_json('frontier.json', content)
