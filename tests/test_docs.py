@@ -194,7 +194,7 @@ def takes(config: Config, key: str) -> bool:
 # may be missing. Searches, studies, and what only draws the data, have their own tests.
 WALK = ('README.md', 'export.md', 'predict.md', 'own_data.md', 'index.md', 'train.md')
 ELSEWHERE = re.compile(
-    r'://| 0 --show|\bweb\b|_(coco|cityscapes|imagenet)\b|executorch|netadapt'
+    r'://| 0 --show|\bweb\b|_(coco|cityscapes|imagenet)\b|executorch|^(nas|netadapt)\b'
     r'|^demo_data|^studies\.'
 )
 # What makes a training or two short.
