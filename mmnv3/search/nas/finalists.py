@@ -9,7 +9,7 @@ from mmnv3.errors import UserError
 from mmnv3.search.folder import Folder
 from mmnv3.search.nas.evolution import MUTATIONS
 from mmnv3.search.nas.reward import Reward
-from mmnv3.search.nas.search import Evaluate, Sample, finite, judge, read_samples
+from mmnv3.search.nas.search import Evaluate, Sample, judge, ranked, read_samples
 from mmnv3.search.nas.space import Space
 
 ROWS = 'finalists.jsonl'
@@ -29,12 +29,7 @@ def choose_finalists(samples: Iterable[Sample], count: int) -> list[Sample]:
         The best first.
     """
     found: list[Sample] = []
-    rated = [
-        (-sample.reward, sample.index, sample)
-        for sample in samples
-        if sample.reward is not None
-    ]
-    for *_, sample in sorted(rated, key=lambda row: row[:2]):
+    for sample in ranked(samples):
         if len(found) < count and all(
             _differing(sample, other) > MUTATIONS for other in found
         ):
@@ -84,9 +79,7 @@ def train_finalists(
             missing.append(sample)
     for place, outcome in train([sample.tokens for sample in missing]):
         drawn = missing[place]
-        sample = judge(
-            drawn.index, drawn.tokens, drawn.latency_us, finite(outcome), reward
-        )
+        sample = judge(drawn.index, drawn.tokens, drawn.latency_us, outcome, reward)
         folder.append_row(ROWS, asdict(sample))
         known[sample.tokens] = sample
         report(sample)

@@ -119,14 +119,20 @@ def best(samples: Iterable[Sample]) -> Sample:
     Raises:
         UserError: When none has a reward.
     """
+    rated = ranked(samples)
+    if not rated:
+        raise UserError('no sample has a reward yet; take more --samples')
+    return rated[0]
+
+
+def ranked(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples that have a reward, the highest first; of equals in their order."""
     rows = [
-        (sample.reward, -sample.index, sample)
+        (-sample.reward, sample.index, sample)
         for sample in samples
         if sample.reward is not None
     ]
-    if not rows:
-        raise UserError('no sample has a reward yet; take more --samples')
-    return max(rows, key=lambda row: row[:2])[-1]
+    return [sample for *_, sample in sorted(rows, key=lambda row: row[:2])]
 
 
 @dataclass(frozen=True)
@@ -334,7 +340,7 @@ class NASearch:
                 finish(spec)
         for index, outcome in self.evaluate([batch[specs.index(spec)] for spec in new]):
             spec = new[index]
-            self.known[spec] = finite(outcome)
+            self.known[spec] = _finite(outcome)
             first = specs.index(spec)
             self.folder.append_row(
                 HISTORY, asdict(self._sample(first, batch[first], spec))
@@ -407,10 +413,9 @@ def read_samples(folder: Folder, name: str, space: Space) -> list[Sample]:
     Raises:
         UserError: When the file is damaged.
     """
+    rows = folder.read_rows(name)
     try:
-        return _samples(folder.read_rows(name), space)
-    except UserError:
-        raise
+        return _samples(rows, space)
     except (ValueError, IndexError) as error:
         raise folder.damaged(name, error) from None
 
@@ -431,15 +436,16 @@ def judge(
         index: Its place in the search, from 0.
         tokens: Its choices.
         latency_us: Its price.
-        outcome: What it came to; see :func:`finite`.
+        outcome: What it came to.
         reward: What it is worth.
     """
+    outcome = _finite(outcome)
     accuracy = outcome.accuracy
     worth = None if accuracy is None else reward(accuracy, latency_us)
     return Sample(index, tokens, latency_us, accuracy, worth, outcome.problem)
 
 
-def finite(outcome: Outcome) -> Outcome:
+def _finite(outcome: Outcome) -> Outcome:
     """An outcome whose accuracy is no number, as a failure."""
     if outcome.accuracy is None or math.isfinite(outcome.accuracy):
         return outcome
