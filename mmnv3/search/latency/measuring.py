@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -136,16 +137,9 @@ def measure_models(
     """
     layers = [layer for each in found for layer in trace(each.model, each.size).layers]
     layers = search_grid(layers) if grid else layers
-    with counting_bar(Console(stderr=True)) as bar:
-        task = bar.add_task(f'layers by {table.execution.backend}', total=None)
-        measured = measure_layers(
-            table,
-            layers,
-            out,
-            runs or RUNS,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
-        bar.update(task, total=measured, completed=measured)
+    label = f'layers by {table.execution.backend}'
+    with counting_bar(Console(stderr=True), label) as show:
+        measured = measure_layers(table, layers, out, runs or RUNS, show)
     for each in found:
         # Random ones have layers of any width, which only a grid prices.
         others = random_variants(each, _VARIANTS, _VARIANTS_SEED) if grid else []
@@ -153,10 +147,22 @@ def measure_models(
     return measured
 
 
-def counting_bar(console: Console) -> Progress:
-    """A bar of so many of so many, and the time that is left."""
+@contextmanager
+def counting_bar(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of so many of so many and the time left, which goes when all is done.
+
+    Args:
+        console: Where to draw it.
+        label: What is counted.
+
+    Yields:
+        What is told how many are done, and of how many.
+    """
     columns = '{task.description}', BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, TimeRemainingColumn(), console=console)
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+        bar.update(task, visible=False)
 
 
 def search_table(named: Path | None, execution: Execution) -> tuple[LatencyTable, Path]:

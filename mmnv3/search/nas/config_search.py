@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from mmengine.config import Config
@@ -149,10 +150,8 @@ def search_config(
 
 
 def _train_elastic(proxy: ElasticProxy, console: Console) -> None:
-    with counting_bar(console) as bar:
-        task = bar.add_task('elastic network', total=proxy.budget.iterations)
-        proxy.train(lambda done: bar.update(task, completed=done))
-        bar.update(task, visible=False)
+    with counting_bar(console, 'elastic network') as show:
+        proxy.train(lambda done: show(done, proxy.budget.iterations))
 
 
 def _best_finalist(
@@ -171,17 +170,16 @@ def _best_finalist(
         config, space, budget, plan.work_dir / 'finalists_logs', plan.ray
     )
     chosen = choose_finalists(samples, plan.finalists)
-    with counting_bar(console) as bar:
-        task = bar.add_task('finalists, by the whole schedule', total=len(chosen))
+    done = count(1)
+    with counting_bar(console, 'finalists, by the whole schedule') as show:
         found = train_finalists(
             space,
             chosen,
             reward,
             train,
             Folder(plan.work_dir),
-            lambda sample: bar.advance(task),
+            lambda sample: show(next(done), len(chosen)),
         )
-        bar.update(task, visible=False)
     top = best(found)
     print_samples('Finalists, trained to the end', space, found, top, console)
     return samples[top.index]
@@ -197,14 +195,6 @@ def _open_price(
 ) -> Price:
     """Measures what the table lacks first."""
     price = config_price(config, table, size, other_blocks=True)
-    with counting_bar(console) as bar:
-        task = bar.add_task(f'layers that {path.name} lacks', total=None)
-        complete_table(
-            config,
-            price,
-            path,
-            space,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
-        bar.update(task, visible=False)
+    with counting_bar(console, f'layers that {path.name} lacks') as show:
+        complete_table(config, price, path, space, show)
     return price
