@@ -31,14 +31,26 @@ from mmnv3.benchmark.clock import Stopwatch
 from mmnv3.benchmark.machine import describe_machine, machine_line
 from mmnv3.engine.config import input_size
 from mmnv3.errors import one_line_errors
-from mmnv3.search.configs import Budget, schedule_length, with_sampled_spec
+from mmnv3.search.configs import (
+    Budget,
+    config_network,
+    schedule_length,
+    with_sampled_spec,
+)
 from mmnv3.search.folder import Folder, to_json
 from mmnv3.search.nas.proxies import ElasticProxy, ScratchProxy
 from mmnv3.search.nas.search import Evaluate
 from mmnv3.search.nas.space import Space, Tokens, get_space
+from mmnv3.search.trial import State
 from mmnv3.size import Size
 from studies.page import DASH, markdown_table
-from studies.whole_trainings import open_study, study_parser, train_whole
+from studies.seed_proxies import seed_proxies
+from studies.whole_trainings import (
+    open_study,
+    study_parser,
+    train_whole,
+    weights_file,
+)
 
 # Networks that are drawn to find some of every size among them.
 _DRAWN = 400
@@ -72,13 +84,14 @@ def network_madds(config: Config, space: Space, size: Size, tokens: Tokens) -> i
 
 
 def proxies_of(
-    config: Config, space: Space, folder: Path, ray: str | None = None
+    config: Config, space: Space, seed: State, folder: Path, ray: str | None = None
 ) -> dict[str, Evaluate]:
     """What is compared, by name.
 
     Args:
         config: The config.
         space: The space.
+        seed: All weights of the config's trained model.
         folder: Of the trainings.
         ray: None, or what :func:`mmnv3.search.pool.run_jobs` takes.
     """
@@ -92,7 +105,7 @@ def proxies_of(
         name = f'elastic network, {factor * whole} iterations'
         place = folder / f'elastic_{factor}'
         found[name] = ElasticProxy(config, space, Budget(factor * whole), place, ray)
-    return found
+    return {**found, **seed_proxies(config, space, seed, folder, ray)}
 
 
 def score(
@@ -151,12 +164,16 @@ def compare(
         for number, each in enumerate(networks)
     }
     found = list(train_whole(configs, seeds, folder, ray).values())
+    spec = config_network(config).spec
+    own = dict(seed=with_sampled_spec(config, spec))
+    train_whole(own, 1, folder, ray, wanted=own)
+    seed = folder.read_weights(weights_file('seed'))
     truths, mean = list(zip(*found)), np.mean(found, axis=1).tolist()
     rows = [[_SIZE, f'{rank_correlation(list(map(cost, networks)), mean):.2f}', DASH]]
     if seeds > 1:
         again = rank_correlation(*truths[:2])
         rows.append(['whole training, another seed', f'{again:.2f}', DASH])
-    for name, evaluate in proxies_of(config, space, folder.path, ray).items():
+    for name, evaluate in proxies_of(config, space, seed, folder.path, ray).items():
         values, seconds = score(evaluate, networks, folder, name)
         rows.append(
             [name, f'{rank_correlation(values, mean):.2f}', f'{seconds / 60:.1f}']
