@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from mmnv3.search.configs import MODEL_BLOCK, Budget, build, with_sampled_spec
 from mmnv3.search.folder import Folder
 from mmnv3.search.nas.elastic import take
 from mmnv3.search.nas.proxies import ScratchProxy
-from mmnv3.search.nas.search import Evaluate, Outcome
+from mmnv3.search.nas.search import Evaluate
 from mmnv3.search.nas.space import Space, Tokens
 from mmnv3.search.netadapt.outputs import write_teacher
-from mmnv3.search.pool import Failure
-from mmnv3.search.trial import State, run_trials, train_and_score
+from mmnv3.search.trial import State
 
 # Iterations of each.
 INHERITING, TAUGHT = 84, 100
@@ -44,8 +43,13 @@ def seed_proxies(
     taught = write_teacher(config, seed, Folder(folder / 'teacher'))
     logs = folder / 'from_seed'
     return {
-        f"{INHERITING} iterations from the seed's weights": _InheritingProxy(
-            config, space, seed, Budget(INHERITING), logs, ray
+        f"{INHERITING} iterations from the seed's weights": ScratchProxy(
+            config,
+            space,
+            Budget(INHERITING),
+            logs,
+            ray,
+            partial(inherited, config, space, seed),
         ),
         f'{TAUGHT} iterations from scratch, taught by the seed': ScratchProxy(
             taught, space, Budget(TAUGHT), logs, ray
@@ -72,14 +76,15 @@ def inherited(config: Config, space: Space, seed: State, tokens: Tokens) -> Stat
         torch.manual_seed(0)
         model.init_weights()
     state = model.state_dict()
-    places = [
+    own_places = space.places(tokens)
+    seed_places = [
         (number, index)
         for number, stage in enumerate(space.stages)
         for index in range(stage.layers)
     ]
-    known = {_at(name, places): tensor for name, tensor in seed.items()}
+    known = {_at(name, seed_places): tensor for name, tensor in seed.items()}
     for name, tensor in state.items():
-        place, layer = _at(name, space.places(tokens))
+        place, layer = _at(name, own_places)
         if (place, layer) in known:
             _take_over(tensor, known[place, layer])
         elif (place, '.project.conv.weight') not in known:
@@ -109,44 +114,3 @@ def _take_over(mine: Tensor, other: Tensor) -> None:
     shape = [min(pair) for pair in zip(mine.shape, other.shape)]
     take(mine, [*shape[:2], *mine.shape[2:]]).zero_()
     take(mine, shape).copy_(take(other, shape))
-
-
-@dataclass(frozen=True)
-class _Job:
-    config: Config
-    state: State = field(repr=False)
-    budget: Budget
-    work_dir: Path
-
-
-def _train(job: _Job) -> Outcome:
-    trial = train_and_score(job.config, job.budget, job.work_dir, job.state)
-    return Outcome(trial.accuracy, trial.problem)
-
-
-@dataclass(frozen=True)
-class _InheritingProxy:
-    """Trains every network for a while from the seed's weights."""
-
-    config: Config
-    space: Space
-    seed: State = field(repr=False)
-    budget: Budget
-    work_dir: Path
-    ray: str | None = None
-
-    def __call__(self, batch: Sequence[Tokens]) -> Iterator[tuple[int, Outcome]]:
-        """Yields outcomes as they come; a training that breaks down is one too."""
-        jobs = [
-            _Job(
-                with_sampled_spec(self.config, self.space.decode(tokens)),
-                inherited(self.config, self.space, self.seed, tokens),
-                self.budget,
-                self.work_dir,
-            )
-            for tokens in batch
-        ]
-        for index, result in run_trials(_train, jobs, self.ray):
-            if isinstance(result, Failure):
-                result = Outcome(None, str(result))
-            yield index, result

@@ -6,7 +6,9 @@ import torch
 from mmnv3.engine.build import output_tensors
 from mmnv3.engine.config import read_config
 from mmnv3.search.configs import build, with_sampled_spec
+from mmnv3.search.nas import proxies
 from mmnv3.search.nas.space import get_space
+from mmnv3.search.trial import Trial
 from studies.seed_proxies import inherited, seed_proxies
 from tests.conftest import ROOT
 from tests.models.parity import shake_norms
@@ -71,8 +73,20 @@ def test_a_narrower_network_takes_the_first_channels_and_the_middle(config, seed
     assert torch.equal(small['backbone.block3.depthwise.conv.weight'], own)
 
 
-def test_both_are_compared(config, seed, tmp_path):
+def test_both_are_compared(config, seed, tmp_path, monkeypatch):
+    starts = []
+
+    def train(edited, budget, work_dir, state=None):
+        starts.append(state)
+        return Trial('coco/bbox_mAP', 0.5)
+
+    monkeypatch.setattr(proxies, 'train_and_score', train)
     found = seed_proxies(config, SPACE, seed.state_dict(), tmp_path)
+    for evaluate in found.values():
+        assert dict(evaluate([TOKENS]))[0].accuracy == 0.5
+    inheriting, taught = starts
+    assert taught is None
+    torch.testing.assert_close(dict(inheriting), dict(seed.state_dict()))
     assert list(found) == [
         "84 iterations from the seed's weights",
         '100 iterations from scratch, taught by the seed',

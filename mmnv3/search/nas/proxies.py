@@ -21,6 +21,7 @@ from mmnv3.search.nas.search import Evaluate, Outcome
 from mmnv3.search.nas.space import Space, Tokens
 from mmnv3.search.pool import Failure
 from mmnv3.search.trial import (
+    State,
     only_finite,
     run_trials,
     score_models,
@@ -46,6 +47,7 @@ class ScratchJob:
         tokens: The network.
         budget: How long it trains.
         work_dir: Where its log goes.
+        state: The weights that it starts from; None for a training from scratch.
     """
 
     config: Config
@@ -53,16 +55,17 @@ class ScratchJob:
     tokens: Tokens
     budget: Budget
     work_dir: Path
+    state: State | None = field(default=None, repr=False)
 
 
 def train_scratch(job: ScratchJob) -> Outcome:
-    """Trains a network from scratch and scores it, 0 to 1.
+    """Trains a network and scores it, 0 to 1.
 
     Raises:
         UserError: For a config that cannot be trained.
     """
     config = with_sampled_spec(job.config, job.space.decode(job.tokens))
-    trial = train_and_score(config, job.budget, job.work_dir)
+    trial = train_and_score(config, job.budget, job.work_dir, job.state)
     return Outcome(trial.accuracy, trial.problem)
 
 
@@ -76,6 +79,7 @@ class ScratchProxy:
         budget: How long each trains.
         work_dir: Where the logs go.
         ray: None for this process, or what :func:`mmnv3.search.pool.run_jobs` takes.
+        start: Of a network the weights that it starts from; from scratch for None.
     """
 
     config: Config
@@ -83,6 +87,7 @@ class ScratchProxy:
     budget: Budget
     work_dir: Path
     ray: str | None = None
+    start: Callable[[Tokens], State] | None = None
 
     def __call__(self, batch: Sequence[Tokens]) -> Iterator[tuple[int, Outcome]]:
         """Yields outcomes as they come; a training that breaks down is one too.
@@ -91,7 +96,14 @@ class ScratchProxy:
             UserError: For a config that cannot be trained, with any network.
         """
         jobs = [
-            ScratchJob(self.config, self.space, tokens, self.budget, self.work_dir)
+            ScratchJob(
+                self.config,
+                self.space,
+                tokens,
+                self.budget,
+                self.work_dir,
+                self.start(tokens) if self.start else None,
+            )
             for tokens in batch
         ]
         for index, result in run_trials(train_scratch, jobs, self.ray):

@@ -340,7 +340,7 @@ class NASearch:
                 finish(spec)
         for index, outcome in self.evaluate([batch[specs.index(spec)] for spec in new]):
             spec = new[index]
-            self.known[spec] = _finite(outcome)
+            self.known[spec] = outcome
             first = specs.index(spec)
             self.folder.append_row(
                 HISTORY, asdict(self._sample(first, batch[first], spec))
